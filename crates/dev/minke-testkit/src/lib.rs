@@ -1,0 +1,1 @@
+//! Private daemons, fixtures, ptys and leak checks for the end-to-end tests.

@@ -1,0 +1,1 @@
+//! Docker's nouns, one service each: containers, images, networks, events, system.

@@ -1,0 +1,1 @@
+//! docker's commands, flags, output and exit codes.

@@ -1,0 +1,1 @@
+//! minke oci: the runtime behind runc's command line.

@@ -1,0 +1,1 @@
+//! The Engine API over HTTP: one file per group of endpoints.

@@ -1,0 +1,1 @@
+//! Values and rules every layer shares: ids, names, references, digests, sizes, times, error kinds.

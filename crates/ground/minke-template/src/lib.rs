@@ -1,0 +1,1 @@
+//! The subset of Go templates that --format takes, and docker's tables.

@@ -1,0 +1,1 @@
+//! One keeper per container: parent of its first process, stdio, log, exit status, exec.

@@ -1,0 +1,1 @@
+//! Log drivers json-file, local and none: write, rotate, read, follow.

@@ -1,0 +1,1 @@
+//! OCI bundle to process: namespaces, mounts, rootfs, identity, exec, kill, delete.

@@ -1,0 +1,1 @@
+//! Seccomp profiles compiled to BPF as a search tree.

@@ -1,0 +1,1 @@
+//! Blobs by digest, layers as trees, image archives in and out.

@@ -1,0 +1,1 @@
+//! End-to-end tests over a private daemon, by area.
