@@ -1,1 +1,13 @@
 //! Log drivers json-file, local and none: write, rotate, read, follow.
+//!
+//! A keeper writes with [`writer::Writer`], the engine reads with [`reader::Cursor`]; both know a log only by its
+//! [`LogConfig`]. Files outlive either side, and Docker's own tools can read json-file logs.
+//! Which lines a client is shown, and in what form, is the engine's business.
+
+pub mod config;
+pub mod line;
+pub mod reader;
+
+pub use config::{ConfigError, Driver, LogConfig};
+pub use line::{LogLine, Stream};
+pub use reader::{Cursor, Options, ReadError, Tail, read};

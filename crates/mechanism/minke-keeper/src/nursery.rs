@@ -1,0 +1,128 @@
+//! The nursery: one small process of the daemon that forks blank keepers ahead of need.
+//!
+//! Why: a keeper must not be forked by the threaded daemon, nor exec'ed on the way of `run`. The nursery is
+//! exec'ed once, stays single-threaded, and hands out the daemon's end of a fresh socket pair per blank, by
+//! SCM_RIGHTS. Because blanks are forked, their relocated and heap pages stay shared.
+//!
+//! ```text
+//! daemon:  Nursery::spawn ─▶ try_take / take ─▶ (launch over the blank's socket) ─▶ refill
+//! ```
+//! Blanks wait inside the nursery's socket, so taking one costs a single `recvmsg`. `refill` asks for the
+//! next; call it after the container runs, because a fork competes with the start for the processor.
+//!
+//! **Card.** Started by: the daemon, `/proc/self/exe` with the role word [`ROLE`]. Inherits: the socket as fd 0,
+//! nothing else. Touches: nothing. Reports: descriptors over the socket. Ends: when the daemon's end closes.
+
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::unix::net::UnixStream,
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+use crate::protocol::{Decoder, socket};
+
+/// The word that makes the binary a nursery: `minke keeper-nursery`.
+pub const ROLE: &str = "keeper-nursery";
+
+/// Why a blank could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum NurseryError {
+    /// The nursery's process could not be started.
+    #[error("start the keeper nursery")]
+    Start(#[source] io::Error),
+    /// Its socket failed.
+    #[error("talk to the keeper nursery")]
+    Talk(#[source] io::Error),
+    /// It is gone: start another.
+    #[error("the keeper nursery is gone")]
+    Gone,
+}
+
+/// The daemon's handle on the nursery.
+#[derive(Debug)]
+pub struct Nursery {
+    socket: UnixStream,
+    child: Child,
+}
+
+impl Nursery {
+    /// Starts the nursery and asks for `blanks` keepers to wait ahead of need.
+    ///
+    /// `program` is normally `/proc/self/exe`. The handle's socket is non-blocking.
+    ///
+    /// # Errors
+    /// When the process cannot be started.
+    pub fn spawn(program: &Path, blanks: usize) -> Result<Self, NurseryError> {
+        let (ours, theirs) = UnixStream::pair().map_err(NurseryError::Start)?;
+        ours.set_nonblocking(true).map_err(NurseryError::Start)?;
+        let child = Command::new(program)
+            .arg(ROLE)
+            .env_clear()
+            .current_dir("/")
+            .stdin(OwnedFd::from(theirs))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(NurseryError::Start)?;
+        let nursery = Self { socket: ours, child };
+        for _ in 0..blanks {
+            nursery.refill()?;
+        }
+        Ok(nursery)
+    }
+
+    /// A blank keeper's socket (non-blocking, its control connection from now on) if one waits; `None`: wait until
+    /// [`Nursery::as_fd`] is readable and try again.
+    ///
+    /// # Errors
+    /// [`NurseryError::Gone`] when the nursery has died.
+    pub fn try_take(&self) -> Result<Option<UnixStream>, NurseryError> {
+        let mut decoder = Decoder::new();
+        match socket::receive_byte(&self.socket, &mut decoder) {
+            Ok(0) => Err(NurseryError::Gone),
+            Ok(_) => {
+                let Some(fd) = decoder.take_fd() else { return Err(NurseryError::Gone) };
+                let blank = UnixStream::from(fd);
+                blank.set_nonblocking(true).map_err(NurseryError::Talk)?;
+                Ok(Some(blank))
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(NurseryError::Talk(error)),
+        }
+    }
+
+    /// Asks for one more blank. Never blocks.
+    ///
+    /// # Errors
+    /// [`NurseryError::Gone`] when the nursery has died.
+    pub fn refill(&self) -> Result<(), NurseryError> {
+        match socket::send(&self.socket, &[1], &[]) {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(NurseryError::Gone),
+            Err(error) => Err(NurseryError::Talk(error)),
+        }
+    }
+
+    /// The nursery's process, for the daemon's own bookkeeping.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl AsFd for Nursery {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Drop for Nursery {
+    fn drop(&mut self) {
+        // The nursery ends on its own when the socket closes; only its exit status has to be collected.
+        if self.socket.shutdown(std::net::Shutdown::Both).is_ok() {
+            drop(self.child.wait());
+        }
+    }
+}
