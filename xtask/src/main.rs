@@ -1,2 +1,48 @@
-//! The project's helper.
-fn main() {}
+//! The project's helper: `cargo xtask test | fixtures | bench | tidy | dist`.
+//!
+//! One entry for people and for CI. Every step prints the command that repeats it alone.
+
+mod dist;
+mod fixtures;
+mod step;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+cargo xtask COMMAND
+
+  test [AREA…]     everything that CI runs; with areas (names of files in tests/), only those end-to-end tests
+  fixtures         the images that tests and benchmarks run, made from Debian's packages
+  bench            minke beside Docker, Podman, crun and runc, whichever are here
+  tidy             the rules of the repository: layers, file sizes, names in the documents, licences
+  dist             the release binary, optimised as far as it goes, with its links and completions
+";
+
+fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    let command = args.next().unwrap_or_default();
+    let rest: Vec<String> = args.collect();
+    let result = match command.as_str() {
+        "test" => test::main(&rest),
+        "fixtures" => fixtures::main(),
+        "tidy" => tidy::main(),
+        "dist" => dist::main(),
+        _ => {
+            step::say(HELP);
+            return if command.is_empty() || command == "help" {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::from(2)
+            };
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            step::complain(&format!("xtask {command}: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}

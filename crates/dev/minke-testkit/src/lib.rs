@@ -1,1 +1,30 @@
-//! Private daemons, fixtures, ptys and leak checks for the end-to-end tests.
+//! Private daemons, fixtures, terminals and leak checks for the end-to-end tests.
+//!
+//! A test gets a [`Daemon`] of its own: data-root, exec-root, socket, bridge, cgroup parent and network namespace belong to it
+//! alone, so that tests run side by side and never touch the host's links or rules. When the daemon is dropped it removes every
+//! container, stops, and fails the test if anything is left: process, mount, link, cgroup or file.
+//!
+//! Nothing here is part of the product; it only drives the binaries that users drive.
+
+mod command;
+mod daemon;
+pub mod fixtures;
+mod leaks;
+mod pty;
+pub mod tools;
+
+pub use command::{Run, Spawned};
+pub use daemon::{Client, Daemon, Options};
+pub use pty::Terminal;
+
+use std::time::{Duration, Instant};
+
+/// Tries `probe` until it says yes; fails with `what` after `limit`.
+#[track_caller]
+pub fn wait_until(what: &str, limit: Duration, mut probe: impl FnMut() -> bool) {
+    let end = Instant::now() + limit;
+    while !probe() {
+        assert!(Instant::now() < end, "waited {limit:?} in vain until {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

@@ -1,0 +1,297 @@
+//! A daemon that belongs to one test.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::command::{Run, Spawned};
+use crate::leaks::Leaks;
+use crate::{fixtures, tools, wait_until};
+
+/// Which client drives the daemon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Client {
+    /// minke's own CLI.
+    Minke,
+    /// The unmodified `docker` CLI of this machine.
+    Docker,
+}
+
+/// What differs from the usual private daemon.
+#[derive(Debug, Default, Clone)]
+pub struct Options {
+    /// More arguments for the daemon.
+    pub args: Vec<String>,
+    /// Images to load at the start, by fixture name.
+    pub images: Vec<&'static str>,
+    /// Keep what it leaves behind without failing the test (for tests that break things on purpose and look themselves).
+    pub tolerate_leaks: bool,
+}
+
+/// A running daemon with everything of its own. See the crate's page.
+#[derive(Debug)]
+pub struct Daemon {
+    dir: tempfile::TempDir,
+    tag: String,
+    options: Options,
+    netns: Child,
+    process: Option<Child>,
+}
+
+static COUNTER: AtomicU32 = AtomicU32::new(0);
+
+impl Daemon {
+    /// With the `busybox` image loaded.
+    #[track_caller]
+    pub fn start() -> Self {
+        Self::with(Options { images: vec!["busybox"], ..Options::default() })
+    }
+
+    #[track_caller]
+    pub fn with(options: Options) -> Self {
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let tag = format!("mkt{}x{number}", std::process::id());
+        let dir =
+            tempfile::Builder::new().prefix("minke-test-").tempdir().expect("a directory for the daemon");
+        let netns = Command::new("unshare")
+            .args(["-n", "--", "sleep", "infinity"])
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("unshare (util-linux) gives a network namespace; tests run as root");
+        let mut daemon = Self { dir, tag, options, netns, process: None };
+        let ns = format!("/proc/{}/ns/net", daemon.netns.id());
+        wait_until("the network namespace is there", Duration::from_secs(5), || {
+            std::fs::read_link(&ns).ok() != std::fs::read_link("/proc/self/ns/net").ok()
+        });
+        daemon.in_netns("ip").args(["link", "set", "lo", "up"]).status().expect("ip (iproute2) sets lo up");
+        daemon.spawn();
+        for image in daemon.options.images.clone() {
+            daemon.load(image);
+        }
+        daemon
+    }
+
+    /// Starts the process again after [`Self::kill`] or [`Self::terminate`].
+    #[track_caller]
+    pub fn spawn(&mut self) {
+        assert!(self.process.is_none(), "the daemon runs already");
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_path())
+            .expect("the daemon's log");
+        let mut command = self.in_netns(&tools::minke());
+        command
+            .arg("daemon")
+            .arg("--data-root")
+            .arg(self.data_root())
+            .arg("--exec-root")
+            .arg(self.exec_root())
+            .args(["-H", &self.host(), "--pidfile"])
+            .arg(self.path().join("pid"))
+            .args(["--bridge", &self.bridge(), "--cgroup-parent", &self.tag])
+            .args(&self.options.args)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a second handle of the log"))
+            .stderr(log);
+        self.process = Some(command.spawn().expect("start the daemon"));
+        let socket = self.socket();
+        wait_until("the daemon answers", Duration::from_secs(20), || {
+            if let Some(process) = &mut self.process
+                && let Ok(Some(status)) = process.try_wait()
+            {
+                panic!("the daemon ended with {status}:\n{}", self.log());
+            }
+            std::os::unix::net::UnixStream::connect(&socket).is_ok()
+        });
+    }
+
+    /// A command that runs inside the daemon's network namespace.
+    #[must_use]
+    pub fn in_netns(&self, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/proc/{}/ns/net", self.netns.id())).arg("--").arg(program);
+        command
+    }
+
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+    #[must_use]
+    pub fn data_root(&self) -> PathBuf {
+        self.path().join("data")
+    }
+    #[must_use]
+    pub fn exec_root(&self) -> PathBuf {
+        self.path().join("run")
+    }
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.path().join("s")
+    }
+    #[must_use]
+    pub fn host(&self) -> String {
+        format!("unix://{}", self.socket().display())
+    }
+    /// At most 15 characters, as the kernel wants.
+    #[must_use]
+    pub fn bridge(&self) -> String {
+        "minke0".to_owned()
+    }
+    /// The cgroup parent, which no other daemon has.
+    #[must_use]
+    pub fn tag(&self) -> &str {
+        &self.tag
+    }
+    #[must_use]
+    pub fn log_path(&self) -> PathBuf {
+        self.path().join("daemon.log")
+    }
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().map_or(0, Child::id)
+    }
+    #[must_use]
+    pub fn netns_pid(&self) -> u32 {
+        self.netns.id()
+    }
+
+    /// A client's command with the daemon named by `-H`.
+    #[must_use]
+    pub fn command(&self, client: Client, args: &[&str]) -> Command {
+        let mut command = Command::new(match client {
+            Client::Minke => tools::minke(),
+            Client::Docker => tools::docker(),
+        });
+        command.arg("-H").arg(self.host()).args(args);
+        command.env("HOME", self.path()).env("DOCKER_CONFIG", self.path().join("config"));
+        for name in
+            ["DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_API_VERSION", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"]
+        {
+            command.env_remove(name);
+        }
+        command
+    }
+
+    /// minke's CLI, to its end.
+    #[track_caller]
+    pub fn minke(&self, args: &[&str]) -> Run {
+        Run::new(self.command(Client::Minke, args), b"")
+    }
+
+    /// The `docker` CLI, to its end.
+    #[track_caller]
+    pub fn docker(&self, args: &[&str]) -> Run {
+        Run::new(self.command(Client::Docker, args), b"")
+    }
+
+    #[track_caller]
+    pub fn run(&self, client: Client, args: &[&str]) -> Run {
+        Run::new(self.command(client, args), b"")
+    }
+
+    #[track_caller]
+    pub fn run_with_input(&self, client: Client, args: &[&str], input: &[u8]) -> Run {
+        Run::new(self.command(client, args), input)
+    }
+
+    /// A client that goes on while the test does something else.
+    #[track_caller]
+    pub fn start_client(&self, client: Client, args: &[&str]) -> Spawned {
+        Spawned::new(self.command(client, args))
+    }
+
+    /// Loads a fixture image.
+    #[track_caller]
+    pub fn load(&self, fixture: &str) {
+        let path = fixtures::archive(fixture);
+        self.minke(&["load", "-q", "-i", &path.to_string_lossy()]).ok().done();
+    }
+
+    /// `inspect --format` of one thing, trimmed.
+    #[track_caller]
+    pub fn inspect(&self, name: &str, format: &str) -> String {
+        self.minke(&["inspect", "--format", format, name]).ok().text().to_owned()
+    }
+
+    /// kill -9, and waits until it is gone.
+    pub fn kill(&mut self) {
+        self.end(Signal::KILL);
+    }
+
+    /// SIGTERM, and waits until it is gone.
+    pub fn terminate(&mut self) {
+        self.end(Signal::TERM);
+    }
+
+    fn end(&mut self, signal: Signal) {
+        if let Some(mut process) = self.process.take() {
+            if let Some(pid) = Pid::from_raw(process.id().cast_signed()) {
+                kill_process(pid, signal).ok();
+            }
+            process.wait().expect("wait for the daemon");
+        }
+    }
+
+    /// What this daemon has on the host now, besides itself.
+    #[must_use]
+    pub fn leaks(&self) -> Leaks {
+        Leaks::read(&self.tag, self.path(), self.netns.id())
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let panicking = std::thread::panicking();
+        if panicking {
+            #[expect(clippy::print_stderr, reason = "shown by the test runner beside the failure")]
+            {
+                eprintln!("--- log of the daemon\n{}", tail(&self.log(), 60));
+            }
+        }
+        if self.process.is_none() {
+            self.spawn();
+        }
+        let ids = self.minke(&["ps", "-aq", "--no-trunc"]);
+        let ids: Vec<&str> = ids.stdout.split_whitespace().collect();
+        if !ids.is_empty() {
+            let removed = self.minke(&[&["rm", "-f"], &ids[..]].concat());
+            if !panicking && !self.options.tolerate_leaks {
+                removed.ok().done();
+            }
+        }
+        self.terminate();
+        let mut left = self.leaks();
+        for _ in 0..200 {
+            if left.is_empty() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+            left = self.leaks();
+        }
+        let log = self.log();
+        left.sweep();
+        self.netns.kill().ok();
+        self.netns.wait().ok();
+        if !panicking && !self.options.tolerate_leaks {
+            assert!(
+                left.is_empty(),
+                "the daemon left something behind: {left:#?}\n--- log\n{}",
+                tail(&log, 40)
+            );
+        }
+    }
+}
+
+fn tail(text: &str, lines: usize) -> String {
+    let all: Vec<&str> = text.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}
