@@ -108,7 +108,8 @@ pub(crate) fn copy_cpuset(parent: &Dir, child: &Dir) -> Result<(), CgroupError> 
         if crate::group::read(child, file)?.trim().is_empty() {
             let value = crate::group::read(parent, file)?;
             let value = value.trim();
-            write_file(child, file, value).map_err(|e| CgroupError::write(child.path.join(file), value, e))?;
+            write_file(child, file, value)
+                .map_err(|e| CgroupError::write(child.path.join(file), value, e))?;
         }
     }
     Ok(())

@@ -195,15 +195,15 @@ impl DeviceList {
 #[must_use]
 pub fn default_rules() -> Vec<LinuxDeviceCgroup> {
     const NODES: [(i64, Option<i64>); 9] = [
-        (1, Some(3)),   // null
-        (1, Some(5)),   // zero
-        (1, Some(7)),   // full
-        (1, Some(8)),   // random
-        (1, Some(9)),   // urandom
-        (5, Some(0)),   // tty
-        (5, Some(1)),   // console
-        (5, Some(2)),   // ptmx
-        (136, None),    // pts/*
+        (1, Some(3)), // null
+        (1, Some(5)), // zero
+        (1, Some(7)), // full
+        (1, Some(8)), // random
+        (1, Some(9)), // urandom
+        (5, Some(0)), // tty
+        (5, Some(1)), // console
+        (5, Some(2)), // ptmx
+        (136, None),  // pts/*
     ];
     let rule = |typ, major: Option<i64>, minor: Option<i64>, access: &str| {
         let mut builder = LinuxDeviceCgroupBuilder::default().allow(true).typ(typ).access(access);
@@ -215,7 +215,8 @@ pub fn default_rules() -> Vec<LinuxDeviceCgroup> {
         }
         builder.build().expect("every field of the builder has a default")
     };
-    let mut rules = vec![rule(LinuxDeviceType::C, None, None, "m"), rule(LinuxDeviceType::B, None, None, "m")];
+    let mut rules =
+        vec![rule(LinuxDeviceType::C, None, None, "m"), rule(LinuxDeviceType::B, None, None, "m")];
     rules.extend(NODES.iter().map(|(major, minor)| rule(LinuxDeviceType::C, Some(*major), *minor, "rwm")));
     rules
 }

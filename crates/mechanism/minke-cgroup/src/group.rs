@@ -229,9 +229,12 @@ impl Cgroup {
     pub fn locations(&self) -> impl Iterator<Item = (String, &Path)> {
         self.dirs.iter().flat_map(|dir| {
             let names = match dir.version() {
-                Version::V1 => {
-                    dir.hierarchy.controllers().iter().map(|c| c.trim_start_matches("name=").to_owned()).collect()
-                }
+                Version::V1 => dir
+                    .hierarchy
+                    .controllers()
+                    .iter()
+                    .map(|c| c.trim_start_matches("name=").to_owned())
+                    .collect(),
                 Version::V2 => vec![String::new()],
             };
             names.into_iter().map(|name| (name, dir.path.as_path()))

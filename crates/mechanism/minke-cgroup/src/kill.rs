@@ -3,8 +3,6 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
-
 use crate::control::{child_dirs, write_file};
 use crate::error::CgroupError;
 use crate::group::Cgroup;
@@ -78,24 +76,12 @@ impl Cgroup {
     }
 
     fn signal_each(&self, signal: i32) -> Result<(), CgroupError> {
-        let fail = |source| CgroupError::Signal { path: self.primary().path.clone(), source };
-        let Some(signal) = Signal::from_named_raw(signal) else {
-            return self.signal_each_unnamed(signal);
-        };
-        for pid in self.pids()?.into_iter().filter_map(Pid::from_raw) {
-            match kill_process(pid, signal) {
+        let fail = |source: std::io::Error| CgroupError::Signal { path: self.primary().path.clone(), source };
+        for pid in self.pids()? {
+            match minke_sys::kill::kill(pid, signal) {
                 Ok(()) | Err(rustix::io::Errno::SRCH) => {}
                 Err(e) => return Err(fail(e.into())),
             }
-        }
-        Ok(())
-    }
-
-    /// Real-time signals have numbers only.
-    fn signal_each_unnamed(&self, signal: i32) -> Result<(), CgroupError> {
-        for pid in self.pids()? {
-            minke_sys::bpf::kill_raw(pid, signal)
-                .map_err(|source| CgroupError::Signal { path: self.primary().path.clone(), source })?;
         }
         Ok(())
     }

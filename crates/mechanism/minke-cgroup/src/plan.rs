@@ -95,11 +95,9 @@ pub fn plan_limits(layout: &Layout, resources: &LinuxResources, stage: Stage) ->
             controller: controller.to_owned(),
         })
     };
-    if let Some(cpu) = resources.cpu() {
-        if v1::asks_for_cpuset(cpu) {
-            by_version("cpuset", "cpuset")?;
-            plan.writes.extend(v1::cpuset(cpu));
-        }
+    if let Some(cpu) = resources.cpu().as_ref().filter(|c| v1::asks_for_cpuset(c)) {
+        by_version("cpuset", "cpuset")?;
+        plan.writes.extend(v1::cpuset(cpu));
     }
     plan.devices = plan_devices(resources, stage);
     if let Some(memory) = resources.memory().as_ref().filter(|m| v1::asks_for_memory(m)) {

@@ -19,17 +19,14 @@ pub(super) fn cpuset(cpu: &LinuxCpu) -> impl Iterator<Item = Write> {
     })
 }
 
-#[expect(deprecated, reason = "clients still send kernel memory limits, and v1 kernels before 5.4 honour them")]
 pub(super) fn asks_for_memory(memory: &LinuxMemory) -> bool {
-    let amounts =
-        [memory.limit(), memory.reservation(), memory.swap(), memory.kernel(), memory.kernel_tcp()];
+    let amounts = [memory.limit(), memory.reservation(), memory.swap(), memory.kernel(), memory.kernel_tcp()];
     amounts.into_iter().flatten().any(|v| v != 0)
         || memory.swappiness().is_some_and(|s| s != u64::MAX)
         || memory.disable_oom_killer() == Some(true)
 }
 
 /// memsw may never be below the memory limit, so which goes first depends on whether the limits grow or shrink.
-#[expect(deprecated, reason = "clients still send kernel memory limits, and v1 kernels before 5.4 honour them")]
 pub(super) fn memory(memory: &LinuxMemory, stage: Stage, plan: &mut Plan) -> Result<(), CgroupError> {
     let limit = memory.limit().unwrap_or(0);
     let mut swap = memory.swap().unwrap_or(0);
@@ -201,7 +198,8 @@ pub(super) fn network(network: &LinuxNetwork, layout: &Layout, plan: &mut Plan) 
     ] {
         if asked && !layout.v1.contains(controller) {
             if layout.v1.is_empty() {
-                plan.warnings.push(format!("{limit} has no effect: cgroup v2 has no {controller} controller"));
+                plan.warnings
+                    .push(format!("{limit} has no effect: cgroup v2 has no {controller} controller"));
                 continue;
             }
             let (limit, controller) = (limit.to_owned(), controller.to_owned());

@@ -40,9 +40,8 @@ pub fn blkio_weight_to_io_weight(weight: u16) -> u64 {
 
 /// v1 counts memory and swap together, v2 swap alone. The answer is a memory.swap.max value, `None` leaves it as it is.
 pub fn memory_swap_to_v2(swap: i64, memory: i64) -> Result<Option<String>, CgroupError> {
-    let invalid = |limit, value: i64, reason| {
-        Err(CgroupError::Invalid { limit, value: value.to_string(), reason })
-    };
+    let invalid =
+        |limit, value: i64, reason| Err(CgroupError::Invalid { limit, value: value.to_string(), reason });
     match (swap, memory) {
         (0, -1) | (-1, _) => Ok(Some("max".to_owned())),
         (0, _) => Ok(None),
@@ -67,8 +66,7 @@ pub(super) fn memory(memory: &LinuxMemory, plan: &mut Plan) -> Result<(), Cgroup
     let limit = memory.limit().unwrap_or(0);
     if let Some(value) = memory_swap_to_v2(memory.swap().unwrap_or(0), limit)? {
         // A kernel without swap accounting already does what these two ask for.
-        let policy =
-            if ["max", "0"].contains(&value.as_str()) { Policy::Optional } else { Policy::Required };
+        let policy = if ["max", "0"].contains(&value.as_str()) { Policy::Optional } else { Policy::Required };
         plan.writes.push(Write::new("memory", "memory.swap.max", value).policy(policy));
     }
     if let Some(value) = amount(memory.limit()) {
@@ -111,7 +109,8 @@ pub(super) fn cpu(cpu: &LinuxCpu, plan: &mut Plan) {
         let period = if period == 0 { 100_000 } else { period };
         plan.writes.push(Write::new("cpu", "cpu.max", format!("{quota} {period}")));
     }
-    let realtime = [cpu.realtime_period().is_some_and(|v| v != 0), cpu.realtime_runtime().is_some_and(|v| v != 0)];
+    let realtime =
+        [cpu.realtime_period().is_some_and(|v| v != 0), cpu.realtime_runtime().is_some_and(|v| v != 0)];
     if realtime.contains(&true) {
         plan.warnings.push("realtime cpu bandwidth has no effect on cgroup v2".to_owned());
     }

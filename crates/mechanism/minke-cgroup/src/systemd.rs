@@ -1,0 +1,124 @@
+//! systemd's way of naming cgroups: `slice:prefix:name`, as given with `--systemd-cgroup`.
+//!
+//! Only the names are understood here. Asking systemd for a scope needs its D-Bus, which is not built yet; a host where
+//! systemd does not run is told so before anything is made.
+
+use std::path::{Path, PathBuf};
+
+/// Why a systemd cgroup cannot be used.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum SystemdError {
+    #[error(
+        "expected cgroupsPath to be of format \"slice:prefix:name\" for systemd cgroups, got {0:?} instead"
+    )]
+    Format(String),
+    #[error("invalid slice name {0:?}: it is like test-a.slice, without slashes and empty parts")]
+    Slice(String),
+    #[error(
+        "systemd not running on this host, cannot use systemd cgroups manager; leave out --systemd-cgroup"
+    )]
+    NotRunning,
+    #[error("the systemd cgroup manager is not built yet; leave out --systemd-cgroup to use cgroupfs")]
+    NotBuilt,
+}
+
+/// A parsed `slice:prefix:name`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SystemdPath {
+    pub slice: String,
+    pub prefix: String,
+    pub name: String,
+}
+
+impl SystemdPath {
+    /// Parses; an empty slice means `system.slice`.
+    pub fn parse(text: &str) -> Result<Self, SystemdError> {
+        let parts: Vec<&str> = text.split(':').collect();
+        let [slice, prefix, name] = parts[..] else { return Err(SystemdError::Format(text.to_owned())) };
+        if name.is_empty() {
+            return Err(SystemdError::Format(text.to_owned()));
+        }
+        let slice = if slice.is_empty() { "system.slice" } else { slice };
+        expand_slice(slice)?;
+        Ok(Self { slice: slice.to_owned(), prefix: prefix.to_owned(), name: name.to_owned() })
+    }
+
+    /// The unit systemd would make: the name itself when it is a slice, else a scope.
+    #[must_use]
+    pub fn unit(&self) -> String {
+        if Path::new(&self.name).extension().is_some_and(|e| e == "slice") {
+            return self.name.clone();
+        }
+        if self.prefix.is_empty() {
+            return format!("{}.scope", self.name);
+        }
+        format!("{}-{}.scope", self.prefix, self.name)
+    }
+
+    /// Where that unit's cgroup lies in a hierarchy.
+    pub fn cgroup_path(&self) -> Result<PathBuf, SystemdError> {
+        Ok(expand_slice(&self.slice)?.join(self.unit()))
+    }
+}
+
+/// `test-a-b.slice` lies at `/test.slice/test-a.slice/test-a-b.slice`; `-.slice` is the root.
+pub fn expand_slice(slice: &str) -> Result<PathBuf, SystemdError> {
+    let invalid = || SystemdError::Slice(slice.to_owned());
+    let name =
+        slice.strip_suffix(".slice").filter(|n| !n.is_empty() && !n.contains('/')).ok_or_else(invalid)?;
+    let mut path = PathBuf::from("/");
+    if name == "-" {
+        return Ok(path);
+    }
+    let mut prefix = String::new();
+    for part in name.split('-') {
+        if part.is_empty() {
+            return Err(invalid());
+        }
+        prefix.push_str(part);
+        path.push(format!("{prefix}.slice"));
+        prefix.push('-');
+    }
+    Ok(path)
+}
+
+/// Refuses the systemd manager with the reason that applies here.
+pub fn require_systemd(root: &Path) -> Result<(), SystemdError> {
+    if root.join("run/systemd/system").is_dir() {
+        Err(SystemdError::NotBuilt)
+    } else {
+        Err(SystemdError::NotRunning)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slice_expands_to_its_ancestors() {
+        assert_eq!(
+            expand_slice("test-a-b.slice").unwrap(),
+            Path::new("/test.slice/test-a.slice/test-a-b.slice")
+        );
+        assert_eq!(expand_slice("-.slice").unwrap(), Path::new("/"));
+        for wrong in ["test", "a/b.slice", "-a.slice", "a--b.slice", ".slice", "a-.slice"] {
+            assert_eq!(expand_slice(wrong), Err(SystemdError::Slice(wrong.into())), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_path_names_slice_prefix_and_name() {
+        let path = SystemdPath::parse("machine.slice:libpod:abc").unwrap();
+        assert_eq!(path.cgroup_path().unwrap(), Path::new("/machine.slice/libpod-abc.scope"));
+        let path = SystemdPath::parse("::abc").unwrap();
+        assert_eq!(path.cgroup_path().unwrap(), Path::new("/system.slice/abc.scope"));
+        assert_eq!(SystemdPath::parse("/a/b"), Err(SystemdError::Format("/a/b".into())));
+    }
+
+    #[test]
+    fn without_systemd_the_manager_is_refused_for_that_reason() {
+        let root = tempfile::tempdir().unwrap();
+        assert_eq!(require_systemd(root.path()), Err(SystemdError::NotRunning));
+    }
+}
