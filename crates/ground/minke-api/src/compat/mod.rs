@@ -1,0 +1,1 @@
+//! What differs between API versions: pure functions from the newest form to an older one, and back for requests.

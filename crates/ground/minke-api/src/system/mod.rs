@@ -1,0 +1,16 @@
+//! The engine about itself.
+
+mod auth;
+mod df;
+mod event;
+mod info;
+mod version;
+
+pub use auth::{AuthConfig, AuthResponse};
+pub use df::{BuildCacheRecord, DiskUsage, UsageTotals};
+pub use event::{Actor, EventMessage};
+pub use info::{
+    AddressPool, Commit, ContainerdInfo, ContainerdNamespaces, DeviceInfo, FirewallInfo, IndexInfo, Info,
+    PluginsInfo, RegistryConfig, Runtime, SwarmInfo,
+};
+pub use version::{Component, Platform, Version};
