@@ -1,0 +1,57 @@
+//! Error numbers in the words that Docker's users know, which are those of Go's standard library.
+
+use minke_sys::Errno;
+
+/// The text of an error number. Free of allocation: the child of a launch writes it to the program's stderr.
+#[must_use]
+pub fn errno_text(errno: Errno) -> &'static str {
+    match errno {
+        Errno::PERM => "operation not permitted",
+        Errno::NOENT => "no such file or directory",
+        Errno::SRCH => "no such process",
+        Errno::INTR => "interrupted system call",
+        Errno::IO => "input/output error",
+        Errno::NXIO => "no such device or address",
+        Errno::TOOBIG => "argument list too long",
+        Errno::NOEXEC => "exec format error",
+        Errno::BADF => "bad file descriptor",
+        Errno::CHILD => "no child processes",
+        Errno::AGAIN => "resource temporarily unavailable",
+        Errno::NOMEM => "cannot allocate memory",
+        Errno::ACCESS => "permission denied",
+        Errno::FAULT => "bad address",
+        Errno::NOTBLK => "block device required",
+        Errno::BUSY => "device or resource busy",
+        Errno::EXIST => "file exists",
+        Errno::XDEV => "invalid cross-device link",
+        Errno::NODEV => "no such device",
+        Errno::NOTDIR => "not a directory",
+        Errno::ISDIR => "is a directory",
+        Errno::INVAL => "invalid argument",
+        Errno::NFILE => "too many open files in system",
+        Errno::MFILE => "too many open files",
+        Errno::NOTTY => "inappropriate ioctl for device",
+        Errno::TXTBSY => "text file busy",
+        Errno::FBIG => "file too large",
+        Errno::NOSPC => "no space left on device",
+        Errno::ROFS => "read-only file system",
+        Errno::MLINK => "too many links",
+        Errno::PIPE => "broken pipe",
+        Errno::RANGE => "numerical result out of range",
+        Errno::DEADLK => "resource deadlock avoided",
+        Errno::NAMETOOLONG => "file name too long",
+        Errno::NOSYS => "function not implemented",
+        Errno::NOTEMPTY => "directory not empty",
+        Errno::LOOP => "too many levels of symbolic links",
+        Errno::OVERFLOW => "value too large for defined data type",
+        Errno::LIBBAD => "accessing a corrupted shared library",
+        Errno::OPNOTSUPP => "operation not supported",
+        Errno::TIMEDOUT => "connection timed out",
+        Errno::USERS => "too many users",
+        Errno::DQUOT => "disk quota exceeded",
+        Errno::STALE => "stale file handle",
+        Errno::NOKEY => "required key not available",
+        Errno::CONNRESET => "connection reset by peer",
+        _ => "unexpected system error",
+    }
+}
