@@ -5,9 +5,15 @@
 //! Which lines a client is shown, and in what form, is the engine's business.
 
 pub mod config;
+mod files;
+mod jsonfile;
 pub mod line;
+mod local;
 pub mod reader;
+pub mod stamp;
+pub mod writer;
 
-pub use config::{ConfigError, Driver, LogConfig};
-pub use line::{LogLine, Stream};
+pub use config::{ConfigError, Driver, LogConfig, check_options, plan_attrs, plan_log};
+pub use line::{LineRef, LogLine, Stream};
 pub use reader::{Cursor, Options, ReadError, Tail, read};
+pub use writer::{Background, Job, WriteError, Writer};
