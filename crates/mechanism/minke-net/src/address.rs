@@ -187,7 +187,11 @@ pub struct NoFreeSubnet;
 /// # Errors
 /// When no subnet is left.
 pub fn plan_subnet(pools: &[AddressPool], taken: &[Ipv4Net]) -> Result<Ipv4Net, NoFreeSubnet> {
-    pools.iter().flat_map(subnets).find(|subnet| taken.iter().all(|used| !used.overlaps(*subnet))).ok_or(NoFreeSubnet)
+    pools
+        .iter()
+        .flat_map(subnets)
+        .find(|subnet| taken.iter().all(|used| !used.overlaps(*subnet)))
+        .ok_or(NoFreeSubnet)
 }
 
 fn subnets(pool: &AddressPool) -> impl Iterator<Item = Ipv4Net> + use<> {
@@ -221,7 +225,10 @@ mod tests {
     #[test]
     fn text_that_is_no_network_is_named_in_the_error() {
         for text in ["172.17.0.1", "172.17.0.1/33", "172.17.0/16", "x/8", "1.2.3.4/+8"] {
-            assert_eq!(text.parse::<Ipv4Net>().unwrap_err().to_string(), format!("invalid CIDR address: {text}"));
+            assert_eq!(
+                text.parse::<Ipv4Net>().unwrap_err().to_string(),
+                format!("invalid CIDR address: {text}")
+            );
         }
     }
 

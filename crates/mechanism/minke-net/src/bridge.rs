@@ -1,10 +1,40 @@
 //! The default bridge: opened once by the daemon, it gives each container a namespace that is plugged into it.
+//!
+//! Life of an endpoint: the stock's thread makes a namespace with an interface pair; [`Bridge::claim`] takes one, chooses an address
+//! and configures it with one message; the engine hands the descriptor to the keeper and lets go of it; when the container's last
+//! process is gone the kernel removes the pair; [`Bridge::release`] gives the address back after that has happened.
+//!
+//! What the bridge needs to be is put in place by [`crate::reconcile`]; what the packet filter holds is [`crate::nft`]'s.
 
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use crate::address::{AddressPool, Ipv4Net, default_pools};
+use crate::address::{AddressPool, Ipv4Net, Mac, NoFreeSubnet, default_pools};
+use crate::allocator::{AllocateError, Allocator};
 use crate::endpoint::{Claim, ClaimRequest, Endpoint};
+use crate::links::Which;
+use crate::namespace::{NamespaceError, Outside};
+use crate::netlink::{Batch, Family, NetlinkError, Socket};
+use crate::nft::apply::{apply_table, read_guard, remove_table};
+use crate::nft::foreign::{apply_passage, remove_passage};
+use crate::nft::plan::{NetworkRules, plan_rules, table_name};
+use crate::plug::{PlugPlan, Plugged};
+use crate::reconcile::{Placed, place_bridge, repair_endpoints};
+use crate::stock::{Stock, Worker};
+use crate::{host, host::Forwarding};
+
+/// After a claim the link's alias is brought up to date when the container has started.
+const ALIAS_DELAY: Duration = Duration::from_millis(60);
+/// The kernel lets a link go 15 to 60 ms after its namespace's last holder.
+const FIRST_LOOK: Duration = Duration::from_millis(20);
+const NEXT_LOOK: Duration = Duration::from_millis(20);
+const LATER_LOOK: Duration = Duration::from_secs(1);
+/// An address that is being given back is waited for this long when somebody needs it.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Namespaces of a daemon that was killed vanish by themselves within this time.
+const ORPHAN_DELAY: Duration = Duration::from_secs(2);
 
 /// How the bridge shall be; each field has the daemon flag or daemon.json key of the same meaning.
 #[derive(Clone, Debug)]
@@ -27,6 +57,8 @@ pub struct BridgeConfig {
     pub masquerade: bool,
     /// `--ip-forward`: switch routing on when it is off.
     pub ip_forward: bool,
+    /// The opposite of `--ip-forward-no-drop`: a host whose routing the engine switched on routes for the engine's bridges only.
+    pub forward_guard: bool,
     /// `--iptables`: whether any rule is written at all.
     pub firewall: bool,
     /// How many plugged namespaces wait for a container.
@@ -45,6 +77,7 @@ impl Default for BridgeConfig {
             icc: true,
             masquerade: true,
             ip_forward: true,
+            forward_guard: true,
             firewall: true,
             ready: 8,
         }
@@ -56,7 +89,9 @@ impl Default for BridgeConfig {
 pub struct BridgeFacts {
     pub name: String,
     pub subnet: Ipv4Net,
-    /// The bridge's own address in the subnet, which is the containers' gateway unless configured otherwise.
+    /// The bridge's own address.
+    pub address: Ipv4Addr,
+    /// Where containers route through: the bridge's address unless configured otherwise.
     pub gateway: Ipv4Addr,
     pub mtu: u32,
     pub icc: bool,
@@ -72,8 +107,24 @@ pub enum BridgeError {
     AddressInUse { address: Ipv4Addr },
     #[error("invalid address {address}: It does not belong to any of this network's subnets")]
     AddressOutside { address: Ipv4Addr },
-    #[error("not built yet")]
-    Unbuilt,
+    #[error("{name} is not a bridge name: it needs 1 to 15 characters, none of them blank, '/' or '\"'")]
+    Name { name: String },
+    #[error("interface {name} exists and is not a bridge but {}", if kind.is_empty() { "a device" } else { kind })]
+    NotABridge { name: String, kind: String },
+    #[error("{what} {address} is not in the bridge's subnet {subnet}")]
+    NotInSubnet { what: &'static str, address: String, subnet: Ipv4Net },
+    #[error(
+        "could not find an available, non-overlapping IPv4 address pool among the defaults to assign to the network"
+    )]
+    NoSubnet(#[from] NoFreeSubnet),
+    #[error("set up the packet filter for bridge {name}")]
+    Firewall { name: String, source: NetlinkError },
+    #[error("prepare a network namespace")]
+    Namespace(#[from] NamespaceError),
+    #[error("configure the network")]
+    Netlink(#[from] NetlinkError),
+    #[error("start the thread that keeps network namespaces ready")]
+    Thread { source: std::io::Error },
 }
 
 /// The default bridge, its rules, its addresses and its ready namespaces. Cheap to share behind an `Arc`; every method may be called
@@ -81,6 +132,27 @@ pub enum BridgeError {
 #[derive(Debug)]
 pub struct Bridge {
     facts: BridgeFacts,
+    index: u32,
+    table: Option<String>,
+    addresses: Arc<Mutex<Addresses>>,
+    plan: PlugPlan,
+    outside: Outside,
+    route: Mutex<Socket>,
+    /// Kept for as long as the daemon lives; see [`crate::nft`].
+    filter: Option<Mutex<Socket>>,
+    stock: Stock<Plugger>,
+}
+
+/// Addresses and those among them that wait for their link to go.
+#[derive(Debug)]
+struct Addresses {
+    allocator: Allocator,
+    leaving: Vec<Ipv4Addr>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What these guard stays whole when a holder panics: bitmaps and sockets that skip answers of others.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Bridge {
@@ -89,8 +161,74 @@ impl Bridge {
     ///
     /// # Errors
     /// When the bridge or its rules cannot be made.
-    pub fn open(_config: BridgeConfig, _live: &[Endpoint]) -> Result<(Self, Vec<String>), BridgeError> {
-        Err(BridgeError::Unbuilt)
+    pub fn open(config: BridgeConfig, live: &[Endpoint]) -> Result<(Self, Vec<String>), BridgeError> {
+        let outside = Outside::of_this_thread()?;
+        let mut route = Socket::open(Family::Route)?;
+        let placed = place_bridge(&mut route, &config)?;
+        let facts = facts(&config, &placed)?;
+        let mut warnings = Vec::new();
+
+        let mut allocator = Allocator::new(facts.subnet, config.fixed_cidr);
+        for address in [facts.address, facts.gateway] {
+            // The two may be one.
+            if let Err(AllocateError::Outside(address)) = allocator.reserve(address) {
+                let address = address.to_string();
+                return Err(BridgeError::NotInSubnet {
+                    what: "default gateway",
+                    address,
+                    subnet: facts.subnet,
+                });
+            }
+        }
+        for endpoint in live {
+            if let Err(error) = allocator.reserve(endpoint.address.address()) {
+                warnings.push(format!(
+                    "container {} keeps an address that is not its own any more: {error}",
+                    endpoint.container
+                ));
+            }
+        }
+        let leftover = repair_endpoints(&mut route, placed.index, &alias_of(""), live)?;
+        warnings.extend(leftover.warnings);
+
+        let forwarding = host::apply_forwarding(config.ip_forward);
+        if let Forwarding::Refused(error) = &forwarding {
+            warnings.push(format!("IPv4 forwarding is disabled and cannot be switched on ({error}): containers do not reach other hosts"));
+        }
+        let (table, filter) = if config.firewall {
+            let name = table_name(&config.name);
+            let (socket, more) =
+                apply_firewall(&config, &facts, &name, matches!(forwarding, Forwarding::SwitchedOn))
+                    .map_err(|source| BridgeError::Firewall { name: config.name.clone(), source })?;
+            warnings.extend(more);
+            (Some(name), Some(Mutex::new(socket)))
+        } else {
+            (None, None)
+        };
+
+        let plan = PlugPlan {
+            bridge: placed.index,
+            mtu: config.mtu,
+            isolated: !config.icc,
+            alias: alias_of("ready"),
+        };
+        let addresses = Arc::new(Mutex::new(Addresses { allocator, leaving: Vec::new() }));
+        let plugger = Plugger {
+            outside: outside.duplicate()?,
+            route: Socket::open(Family::Route)?,
+            plan: plan.clone(),
+            addresses: Arc::clone(&addresses),
+        };
+        let stock = Stock::open("minke-net", config.ready, plugger)
+            .map_err(|source| BridgeError::Thread { source })?;
+        for (index, name) in leftover.orphans {
+            stock.submit(Job::DropOrphan { index, name }, ORPHAN_DELAY);
+        }
+        let route = Mutex::new(route);
+        Ok((
+            Self { facts, index: placed.index, table, addresses, plan, outside, route, filter, stock },
+            warnings,
+        ))
     }
 
     #[must_use]
@@ -98,26 +236,111 @@ impl Bridge {
         &self.facts
     }
 
-    /// Takes a ready namespace, or makes one, and gives it its address. About 0.1 ms when one is ready.
+    /// How many namespaces are ready.
+    #[must_use]
+    pub fn ready(&self) -> usize {
+        self.stock.ready()
+    }
+
+    /// Takes a ready namespace, or makes one, and gives it its address. About 0.1 ms when one is ready, 1 ms otherwise.
     ///
     /// The namespace has `lo` and `eth0` up, a default route, IPv6 off on `eth0`, and Docker's two sysctls for containers set
     /// (`net.ipv4.ip_unprivileged_port_start=0`, `net.ipv4.ping_group_range=0 2147483647`), so they need not be in the spec.
     ///
     /// # Errors
     /// When no address is left, the asked one is taken or outside, or the kernel refuses.
-    pub fn claim(&self, _request: &ClaimRequest<'_>) -> Result<Claim, BridgeError> {
-        Err(BridgeError::Unbuilt)
+    pub fn claim(&self, request: &ClaimRequest<'_>) -> Result<Claim, BridgeError> {
+        let address = self.take_address(request.address)?;
+        let claimed = self.plug(request, address);
+        if claimed.is_err() {
+            lock(&self.addresses).allocator.free(address);
+        }
+        claimed
+    }
+
+    fn plug(&self, request: &ClaimRequest<'_>, address: Ipv4Addr) -> Result<Claim, BridgeError> {
+        let mut plugged = match self.stock.take() {
+            Some(plugged) => plugged,
+            None => Plugged::make_apart(&self.outside, &self.plan)?,
+        };
+        let mac = request.mac.unwrap_or_else(|| Mac::of(address));
+        let with_prefix =
+            Ipv4Net::new(address, self.facts.subnet.prefix()).expect("a subnet's prefix is valid");
+        plugged.configure(with_prefix, self.facts.gateway, mac)?;
+        let endpoint = Endpoint {
+            container: request.container.to_owned(),
+            host_link: plugged.host_name,
+            host_index: plugged.host_index,
+            address: with_prefix,
+            gateway: self.facts.gateway,
+            mac,
+        };
+        let job = Job::Alias { index: endpoint.host_index, alias: alias_of(request.container) };
+        self.stock.submit(job, ALIAS_DELAY);
+        Ok(Claim { netns: plugged.netns, endpoint })
+    }
+
+    /// Takes an address, and waits a moment for one that is just being given back when that is the only hindrance.
+    fn take_address(&self, wanted: Option<Ipv4Addr>) -> Result<Ipv4Addr, BridgeError> {
+        let deadline = std::time::Instant::now() + PATIENCE;
+        loop {
+            let mut addresses = lock(&self.addresses);
+            let taken = match wanted {
+                Some(address) => addresses.allocator.reserve(address).map(|()| address),
+                None => addresses.allocator.allocate(),
+            };
+            let (error, worth_waiting) = match taken {
+                Ok(address) => return Ok(address),
+                Err(AllocateError::Exhausted) => {
+                    let network = self.facts.subnet.network().to_string();
+                    (BridgeError::Exhausted { network }, !addresses.leaving.is_empty())
+                }
+                Err(AllocateError::InUse(address)) => {
+                    (BridgeError::AddressInUse { address }, addresses.leaving.contains(&address))
+                }
+                Err(AllocateError::Outside(address)) => (BridgeError::AddressOutside { address }, false),
+            };
+            drop(addresses);
+            if !worth_waiting || std::time::Instant::now() > deadline {
+                return Err(error);
+            }
+            std::thread::sleep(NEXT_LOOK / 4);
+        }
     }
 
     /// Says that nobody needs the endpoint any more. Its address becomes free once the kernel has let the link go.
-    pub fn release(&self, _endpoint: &Endpoint) {}
+    pub fn release(&self, endpoint: &Endpoint) {
+        let address = endpoint.address.address();
+        let mut addresses = lock(&self.addresses);
+        // An endpoint of an older subnet, or one released before.
+        if !self.facts.subnet.contains(address) || addresses.leaving.contains(&address) {
+            return;
+        }
+        addresses.leaving.push(address);
+        drop(addresses);
+        let job =
+            Job::Leave { address, index: endpoint.host_index, name: endpoint.host_link.clone(), looks: 0 };
+        self.stock.submit(job, FIRST_LOOK);
+    }
 
     /// Counters of the container's `eth0`.
     ///
     /// # Errors
     /// When the link is gone.
-    pub fn read_statistics(&self, _endpoint: &Endpoint) -> Result<Statistics, BridgeError> {
-        Err(BridgeError::Unbuilt)
+    pub fn read_statistics(&self, endpoint: &Endpoint) -> Result<Statistics, BridgeError> {
+        let link = lock(&self.route).read_link(Which::Name(&endpoint.host_link))?;
+        // What the host's end sends the container receives.
+        let seen = link.counters;
+        Ok(Statistics {
+            rx_bytes: seen.tx_bytes,
+            rx_packets: seen.tx_packets,
+            rx_errors: seen.tx_errors,
+            rx_dropped: seen.tx_dropped,
+            tx_bytes: seen.rx_bytes,
+            tx_packets: seen.rx_packets,
+            tx_errors: seen.rx_errors,
+            tx_dropped: seen.rx_dropped,
+        })
     }
 
     /// Removes rules and bridge: for tests and for a daemon that is uninstalled.
@@ -125,7 +348,152 @@ impl Bridge {
     /// # Errors
     /// When the kernel refuses; what could be removed has been removed.
     pub fn remove(self) -> Result<(), BridgeError> {
-        Err(BridgeError::Unbuilt)
+        drop(self.stock);
+        let firewall = match (&self.filter, &self.table) {
+            (Some(socket), Some(table)) => {
+                let mut socket = lock(socket);
+                remove_passage(&mut socket, &self.facts.name).and(remove_table(&mut socket, table))
+            }
+            _ => Ok(()),
+        };
+        let mut batch = Batch::new();
+        batch.delete_link(self.index);
+        lock(&self.route).apply(batch)?;
+        firewall.map_err(|source| BridgeError::Firewall { name: self.facts.name, source })
+    }
+}
+
+fn facts(config: &BridgeConfig, placed: &Placed) -> Result<BridgeFacts, BridgeError> {
+    let subnet = placed.address.network();
+    if let Some(range) = config.fixed_cidr
+        && (!subnet.contains(range.address()) || range.prefix() < subnet.prefix())
+    {
+        return Err(BridgeError::NotInSubnet { what: "fixed-cidr", address: range.to_string(), subnet });
+    }
+    let address = placed.address.address();
+    Ok(BridgeFacts {
+        name: config.name.clone(),
+        subnet,
+        address,
+        gateway: config.default_gateway.unwrap_or(address),
+        mtu: config.mtu,
+        icc: config.icc,
+        masquerade: config.masquerade,
+    })
+}
+
+fn apply_firewall(
+    config: &BridgeConfig,
+    facts: &BridgeFacts,
+    table: &str,
+    switched_on: bool,
+) -> Result<(Socket, Vec<String>), NetlinkError> {
+    let mut socket = Socket::open(Family::Netfilter)?;
+    let guard = config.forward_guard && (switched_on || read_guard(&mut socket, table)?);
+    let network = NetworkRules {
+        bridge: facts.name.clone(),
+        subnet: facts.subnet,
+        masquerade: facts.masquerade,
+        icc: facts.icc,
+    };
+    apply_table(&mut socket, &plan_rules(table, &[network], guard))?;
+    let mut warnings = apply_passage(&mut socket, table, &facts.name)?;
+    if host::has_legacy_iptables() {
+        warnings.push(
+            "the host uses legacy iptables, whose rules nftables cannot see: if its FORWARD chain drops, containers do not \
+             reach other hosts"
+                .to_owned(),
+        );
+    }
+    Ok((socket, warnings))
+}
+
+/// The alias by which a link of ours is known; all of them start as the empty container's does.
+fn alias_of(container: &str) -> String {
+    format!("minke:{container}")
+}
+
+/// The stock's worker: makes plugged namespaces, and does what may wait.
+struct Plugger {
+    outside: Outside,
+    route: Socket,
+    plan: PlugPlan,
+    addresses: Arc<Mutex<Addresses>>,
+}
+
+#[derive(Debug)]
+enum Job {
+    Alias {
+        index: u32,
+        alias: String,
+    },
+    /// Free the address when the link has gone.
+    Leave {
+        address: Ipv4Addr,
+        index: u32,
+        name: String,
+        looks: u32,
+    },
+    /// A link that nobody owned when the daemon started: delete it if it is still there.
+    DropOrphan {
+        index: u32,
+        name: String,
+    },
+}
+
+impl Worker for Plugger {
+    type Item = Plugged;
+    type Error = NamespaceError;
+    type Job = Job;
+
+    fn make(&mut self) -> Result<Plugged, NamespaceError> {
+        Plugged::make(&self.outside, &mut self.route, &self.plan)
+    }
+
+    fn run(&mut self, job: Job) -> Option<(Job, Duration)> {
+        match job {
+            Job::Alias { index, alias } => {
+                let mut batch = Batch::new();
+                batch.set_alias(Which::Index(index), &alias);
+                if let Err(error) = self.route.apply(batch) {
+                    // Its container may be gone already.
+                    tracing::debug!("{alias}: {error}");
+                }
+                None
+            }
+            Job::Leave { address, index, name, looks } => {
+                if self.has_link(index, &name) {
+                    let pause = if looks < 50 { NEXT_LOOK } else { LATER_LOOK };
+                    return Some((
+                        Job::Leave { address, index, name, looks: looks.saturating_add(1) },
+                        pause,
+                    ));
+                }
+                let mut addresses = lock(&self.addresses);
+                addresses.leaving.retain(|leaving| *leaving != address);
+                addresses.allocator.free(address);
+                None
+            }
+            Job::DropOrphan { index, name } => {
+                if self.has_link(index, &name) {
+                    let mut batch = Batch::new();
+                    batch.delete_link(index);
+                    match self.route.apply(batch) {
+                        Ok(()) => tracing::info!("dropped interface {name}, which no container owns"),
+                        Err(error) => {
+                            tracing::warn!("cannot drop interface {name}, which no container owns: {error}")
+                        }
+                    }
+                }
+                None
+            }
+        }
+    }
+}
+
+impl Plugger {
+    fn has_link(&mut self, index: u32, name: &str) -> bool {
+        self.route.read_link(Which::Index(index)).is_ok_and(|link| link.name == name)
     }
 }
 
@@ -144,15 +512,40 @@ pub struct Statistics {
 
 /// Namespaces with nothing but `lo`: for `--network none`.
 #[derive(Debug)]
-pub struct IsolatedNamespaces {}
+pub struct IsolatedNamespaces {
+    outside: Outside,
+    stock: Stock<Isolator>,
+}
+
+struct Isolator {
+    outside: Outside,
+}
+
+impl Worker for Isolator {
+    type Item = OwnedFd;
+    type Error = NamespaceError;
+    type Job = ();
+
+    fn make(&mut self) -> Result<OwnedFd, NamespaceError> {
+        self.outside.make_isolated()
+    }
+
+    fn run(&mut self, (): ()) -> Option<((), Duration)> {
+        None
+    }
+}
 
 impl IsolatedNamespaces {
     /// Begins to fill a store of `ready` namespaces.
     ///
     /// # Errors
     /// When the filling thread cannot be started.
-    pub fn open(_ready: usize) -> Result<Self, BridgeError> {
-        Err(BridgeError::Unbuilt)
+    pub fn open(ready: usize) -> Result<Self, BridgeError> {
+        let outside = Outside::of_this_thread()?;
+        let isolator = Isolator { outside: outside.duplicate()? };
+        let stock = Stock::open("minke-net-none", ready, isolator)
+            .map_err(|source| BridgeError::Thread { source })?;
+        Ok(Self { outside, stock })
     }
 
     /// Takes a ready namespace or makes one.
@@ -160,6 +553,9 @@ impl IsolatedNamespaces {
     /// # Errors
     /// When the kernel refuses.
     pub fn claim(&self) -> Result<OwnedFd, BridgeError> {
-        Err(BridgeError::Unbuilt)
+        match self.stock.take() {
+            Some(netns) => Ok(netns),
+            None => Ok(self.outside.on_own_thread(Outside::make_isolated)?),
+        }
     }
 }

@@ -1,10 +1,29 @@
 //! Links, addresses, rules: netlink and nftables from long-lived sockets, planned as values.
+//!
+//! The crate gives the engine one thing above all: a network namespace that is plugged into the default bridge, at once
+//! ([`Bridge::claim`]). Around it stand what makes that cheap and safe: namespaces made ahead of need, rules written in one
+//! transaction, addresses that are given back only when the kernel has let their link go, and a start that repairs what it finds.
+//! Everything is synchronous, and no program is ever started. Which container gets what, and what is remembered about it, is the
+//! engine's business.
 
 pub mod address;
+pub mod allocator;
 pub mod bridge;
 pub mod endpoint;
 pub mod files;
+mod host;
+mod links;
+mod namespace;
+mod netlink;
+mod nft;
+mod plug;
+mod reconcile;
+mod stock;
+#[cfg(test)]
+mod tests;
 
 pub use address::{AddressPool, Ipv4Net, Mac, default_pools};
 pub use bridge::{Bridge, BridgeConfig, BridgeError, BridgeFacts, IsolatedNamespaces, Statistics};
 pub use endpoint::{Claim, ClaimRequest, Endpoint};
+pub use namespace::NamespaceError;
+pub use netlink::NetlinkError;

@@ -16,6 +16,7 @@ pub mod keyring;
 pub mod kill;
 pub mod limits;
 pub mod mount;
+pub mod network;
 pub mod ns;
 pub mod pidfd;
 pub mod process;

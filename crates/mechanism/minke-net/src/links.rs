@@ -1,0 +1,373 @@
+//! Links, addresses and routes by rtnetlink: typed requests and what dumps answer.
+//!
+//! A veth pair is born with its peer in the target namespace, because moving a link later costs the kernel an RCU barrier (15 ms);
+//! nothing here deletes a link on the way of a container's end, for the same reason: dropping the namespace does it.
+
+use std::net::Ipv4Addr;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use crate::address::{Ipv4Net, Mac};
+use crate::netlink::message::{CREATE, EXCLUSIVE, REPLACE};
+use crate::netlink::{Attributes, Batch, Message, NetlinkError, Socket};
+
+const RTM_NEWLINK: u16 = 16;
+const RTM_DELLINK: u16 = 17;
+const RTM_GETLINK: u16 = 18;
+const RTM_NEWADDR: u16 = 20;
+const RTM_DELADDR: u16 = 21;
+const RTM_GETADDR: u16 = 22;
+const RTM_NEWROUTE: u16 = 24;
+const RTM_GETROUTE: u16 = 26;
+
+const IFLA_ADDRESS: u16 = 1;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_MTU: u16 = 4;
+const IFLA_MASTER: u16 = 10;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_IFALIAS: u16 = 20;
+const IFLA_STATS64: u16 = 23;
+const IFLA_AF_SPEC: u16 = 26;
+const IFLA_NET_NS_FD: u16 = 28;
+const IFLA_NUM_TX_QUEUES: u16 = 31;
+const IFLA_NUM_RX_QUEUES: u16 = 32;
+const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+const IFLA_INFO_SLAVE_KIND: u16 = 4;
+const IFLA_INFO_SLAVE_DATA: u16 = 5;
+const IFLA_BRPORT_ISOLATED: u16 = 33;
+const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
+const ADDR_GEN_MODE_NONE: u8 = 1;
+const VETH_INFO_PEER: u16 = 1;
+const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
+const IFA_BROADCAST: u16 = 4;
+const RTA_DST: u16 = 1;
+const RTA_OIF: u16 = 4;
+const RTA_GATEWAY: u16 = 5;
+
+const AF_UNSPEC: u8 = 0;
+const AF_INET: u8 = 2;
+const AF_INET6: u16 = 10;
+const IFF_UP: u32 = 1;
+const RT_TABLE_MAIN: u8 = 254;
+const RTPROT_BOOT: u8 = 3;
+const RT_SCOPE_UNIVERSE: u8 = 0;
+const RTN_UNICAST: u8 = 1;
+const LINK_FIXED: usize = 16;
+const ADDRESS_FIXED: usize = 8;
+const ROUTE_FIXED: usize = 12;
+
+/// A link as a dump shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Link {
+    pub(crate) index: u32,
+    pub(crate) name: String,
+    pub(crate) kind: String,
+    pub(crate) alias: String,
+    pub(crate) master: Option<u32>,
+    pub(crate) is_up: bool,
+    pub(crate) mtu: u32,
+    pub(crate) counters: Counters,
+}
+
+/// A link's traffic, seen from its own side.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counters {
+    pub(crate) rx_packets: u64,
+    pub(crate) tx_packets: u64,
+    pub(crate) rx_bytes: u64,
+    pub(crate) tx_bytes: u64,
+    pub(crate) rx_errors: u64,
+    pub(crate) tx_errors: u64,
+    pub(crate) rx_dropped: u64,
+    pub(crate) tx_dropped: u64,
+}
+
+/// Which link a request is about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Which<'a> {
+    Index(u32),
+    Name(&'a str),
+}
+
+impl Which<'_> {
+    fn index(self) -> u32 {
+        match self {
+            Self::Index(index) => index,
+            Self::Name(_) => 0,
+        }
+    }
+
+    fn name(self, message: &mut Message<'_>) {
+        if let Self::Name(name) = self {
+            message.text(IFLA_IFNAME, name);
+        }
+    }
+}
+
+fn link_fixed(index: u32, flags: u32, change: u32) -> [u8; LINK_FIXED] {
+    let mut fixed = [0; LINK_FIXED];
+    fixed[0] = AF_UNSPEC;
+    fixed[4..8].copy_from_slice(&index.to_ne_bytes());
+    fixed[8..12].copy_from_slice(&flags.to_ne_bytes());
+    fixed[12..16].copy_from_slice(&change.to_ne_bytes());
+    fixed
+}
+
+/// What a pair is made from.
+#[derive(Debug)]
+pub(crate) struct VethPlan<'a> {
+    pub(crate) host_name: &'a str,
+    pub(crate) bridge: u32,
+    pub(crate) peer_name: &'a str,
+    pub(crate) netns: BorrowedFd<'a>,
+    pub(crate) mtu: u32,
+}
+
+/// Requests for one link, gathered into a batch.
+impl Batch {
+    /// A pair with the host's end on the bridge and the peer inside the namespace. One queue each way: more cost an RCU period.
+    pub(crate) fn add_veth(&mut self, plan: &VethPlan<'_>) {
+        let what = format!("add interface pair {}", plan.host_name);
+        self.push(what, RTM_NEWLINK, CREATE | EXCLUSIVE, |m| {
+            m.fixed(&link_fixed(0, 0, 0));
+            m.text(IFLA_IFNAME, plan.host_name);
+            m.u32(IFLA_MTU, plan.mtu);
+            m.u32(IFLA_MASTER, plan.bridge);
+            m.u32(IFLA_NUM_TX_QUEUES, 1);
+            m.u32(IFLA_NUM_RX_QUEUES, 1);
+            m.nest(IFLA_LINKINFO, |m| {
+                m.text(IFLA_INFO_KIND, "veth");
+                m.nest(IFLA_INFO_DATA, |m| {
+                    m.nest(VETH_INFO_PEER, |m| {
+                        m.fixed(&link_fixed(0, 0, 0));
+                        m.text(IFLA_IFNAME, plan.peer_name);
+                        m.u32(IFLA_MTU, plan.mtu);
+                        m.u32(IFLA_NUM_TX_QUEUES, 1);
+                        m.u32(IFLA_NUM_RX_QUEUES, 1);
+                        m.bytes(IFLA_NET_NS_FD, &plan.netns.as_raw_fd().to_ne_bytes());
+                    });
+                });
+            });
+        });
+    }
+
+    pub(crate) fn add_bridge(&mut self, name: &str, mac: Mac, mtu: u32) {
+        self.push(format!("add bridge {name}"), RTM_NEWLINK, CREATE | EXCLUSIVE, |m| {
+            m.fixed(&link_fixed(0, 0, 0));
+            m.text(IFLA_IFNAME, name);
+            m.bytes(IFLA_ADDRESS, &mac.0);
+            m.u32(IFLA_MTU, mtu);
+            m.nest(IFLA_LINKINFO, |m| m.text(IFLA_INFO_KIND, "bridge"));
+        });
+    }
+
+    pub(crate) fn set_up(&mut self, which: Which<'_>) {
+        self.push("set interface up", RTM_NEWLINK, 0, |m| {
+            m.fixed(&link_fixed(which.index(), IFF_UP, IFF_UP));
+            which.name(m);
+        });
+    }
+
+    /// Brings the host's end up, without the IPv6 link-local address whose search for duplicates would flood the bridge.
+    pub(crate) fn set_port_up(&mut self, which: Which<'_>, alias: &str, isolated: bool) {
+        self.push("set bridge port up", RTM_NEWLINK, 0, |m| {
+            m.fixed(&link_fixed(which.index(), IFF_UP, IFF_UP));
+            which.name(m);
+            m.text(IFLA_IFALIAS, alias);
+            if isolated {
+                m.nest(IFLA_LINKINFO, |m| {
+                    m.text(IFLA_INFO_SLAVE_KIND, "bridge");
+                    m.nest(IFLA_INFO_SLAVE_DATA, |m| m.u8(IFLA_BRPORT_ISOLATED, 1));
+                });
+            }
+        });
+    }
+
+    /// No IPv6 addresses come into being by themselves on this link. Refused where the kernel has no IPv6.
+    pub(crate) fn set_no_link_local(&mut self, which: Which<'_>) {
+        self.push("switch IPv6 link-local addresses off", RTM_NEWLINK, 0, |m| {
+            m.fixed(&link_fixed(which.index(), 0, 0));
+            which.name(m);
+            m.nest(IFLA_AF_SPEC, |m| {
+                m.nest(AF_INET6, |m| m.u8(IFLA_INET6_ADDR_GEN_MODE, ADDR_GEN_MODE_NONE));
+            });
+        });
+    }
+
+    pub(crate) fn set_alias(&mut self, which: Which<'_>, alias: &str) {
+        self.push("set interface alias", RTM_NEWLINK, 0, |m| {
+            m.fixed(&link_fixed(which.index(), 0, 0));
+            which.name(m);
+            m.text(IFLA_IFALIAS, alias);
+        });
+    }
+
+    pub(crate) fn set_master(&mut self, which: Which<'_>, master: u32) {
+        self.push("put interface on its bridge", RTM_NEWLINK, 0, |m| {
+            m.fixed(&link_fixed(which.index(), IFF_UP, IFF_UP));
+            which.name(m);
+            m.u32(IFLA_MASTER, master);
+        });
+    }
+
+    pub(crate) fn set_mac(&mut self, index: u32, mac: Mac) {
+        self.push(format!("set hardware address {mac}"), RTM_NEWLINK, 0, |m| {
+            m.fixed(&link_fixed(index, 0, 0));
+            m.bytes(IFLA_ADDRESS, &mac.0);
+        });
+    }
+
+    pub(crate) fn set_mtu(&mut self, index: u32, mtu: u32) {
+        self.push(format!("set mtu {mtu}"), RTM_NEWLINK, 0, |m| {
+            m.fixed(&link_fixed(index, 0, 0));
+            m.u32(IFLA_MTU, mtu);
+        });
+    }
+
+    pub(crate) fn delete_link(&mut self, index: u32) {
+        self.push(format!("delete interface {index}"), RTM_DELLINK, 0, |m| m.fixed(&link_fixed(index, 0, 0)));
+    }
+
+    pub(crate) fn add_address(&mut self, index: u32, address: Ipv4Net) {
+        self.push(format!("add address {address}"), RTM_NEWADDR, CREATE | REPLACE, |m| {
+            address_request(m, index, address);
+        });
+    }
+
+    pub(crate) fn delete_address(&mut self, index: u32, address: Ipv4Net) {
+        self.push(format!("delete address {address}"), RTM_DELADDR, 0, |m| {
+            address_request(m, index, address)
+        });
+    }
+
+    pub(crate) fn add_default_route(&mut self, index: u32, gateway: Ipv4Addr) {
+        self.push(format!("add default route via {gateway}"), RTM_NEWROUTE, CREATE | EXCLUSIVE, |m| {
+            let mut fixed = [0; ROUTE_FIXED];
+            fixed[0] = AF_INET;
+            fixed[4] = RT_TABLE_MAIN;
+            fixed[5] = RTPROT_BOOT;
+            fixed[6] = RT_SCOPE_UNIVERSE;
+            fixed[7] = RTN_UNICAST;
+            m.fixed(&fixed);
+            m.bytes(RTA_GATEWAY, &gateway.octets());
+            m.u32(RTA_OIF, index);
+        });
+    }
+}
+
+fn address_request(m: &mut Message<'_>, index: u32, address: Ipv4Net) {
+    let mut fixed = [0; ADDRESS_FIXED];
+    fixed[0] = AF_INET;
+    fixed[1] = address.prefix();
+    fixed[4..8].copy_from_slice(&index.to_ne_bytes());
+    m.fixed(&fixed);
+    m.bytes(IFA_LOCAL, &address.address().octets());
+    m.bytes(IFA_ADDRESS, &address.address().octets());
+    m.bytes(IFA_BROADCAST, &address.broadcast().octets());
+}
+
+/// Observations.
+impl Socket {
+    pub(crate) fn read_link(&mut self, which: Which<'_>) -> Result<Link, NetlinkError> {
+        let what = match which {
+            Which::Index(index) => format!("read interface {index}"),
+            Which::Name(name) => format!("read interface {name}"),
+        };
+        let mut batch = Batch::new();
+        batch.push(what.clone(), RTM_GETLINK, 0, |m| {
+            m.fixed(&link_fixed(which.index(), 0, 0));
+            which.name(m);
+        });
+        let mut found = None;
+        self.query(&mut batch, &mut |kind, payload| found = parse_link(kind, payload))?;
+        found.ok_or(NetlinkError::Malformed { what })
+    }
+
+    pub(crate) fn read_links(&mut self) -> Result<Vec<Link>, NetlinkError> {
+        let mut batch = Batch::new();
+        batch.push("list interfaces", RTM_GETLINK, 0, |m| m.fixed(&link_fixed(0, 0, 0)));
+        self.dump(batch, parse_link)
+    }
+
+    /// Every IPv4 address with the index of its link.
+    pub(crate) fn read_addresses(&mut self) -> Result<Vec<(u32, Ipv4Net)>, NetlinkError> {
+        let mut batch = Batch::new();
+        batch.push("list addresses", RTM_GETADDR, 0, |m| {
+            let mut fixed = [0; ADDRESS_FIXED];
+            fixed[0] = AF_INET;
+            m.fixed(&fixed);
+        });
+        self.dump(batch, |kind, payload| {
+            if kind != RTM_NEWADDR {
+                return None;
+            }
+            let prefix = *payload.get(1)?;
+            let index = u32::from_ne_bytes(*payload.get(4..)?.first_chunk()?);
+            let attributes = Attributes::after(payload, ADDRESS_FIXED);
+            let octets: [u8; 4] =
+                *attributes.get(IFA_LOCAL).or_else(|| attributes.get(IFA_ADDRESS))?.first_chunk()?;
+            Some((index, Ipv4Net::new(Ipv4Addr::from(octets), prefix)?))
+        })
+    }
+
+    /// Destinations of the main table's IPv4 routes, the default route excepted, with the index of their link.
+    pub(crate) fn read_routes(&mut self) -> Result<Vec<(u32, Ipv4Net)>, NetlinkError> {
+        let mut batch = Batch::new();
+        batch.push("list routes", RTM_GETROUTE, 0, |m| {
+            let mut fixed = [0; ROUTE_FIXED];
+            fixed[0] = AF_INET;
+            m.fixed(&fixed);
+        });
+        self.dump(batch, |kind, payload| {
+            if kind != RTM_NEWROUTE || *payload.get(4)? != RT_TABLE_MAIN {
+                return None;
+            }
+            let prefix = *payload.get(1)?;
+            let attributes = Attributes::after(payload, ROUTE_FIXED);
+            let octets: [u8; 4] = *attributes.get(RTA_DST)?.first_chunk()?;
+            let index = attributes.u32(RTA_OIF).unwrap_or(0);
+            Ipv4Net::new(Ipv4Addr::from(octets), prefix)
+                .filter(|net| net.prefix() > 0)
+                .map(|net| (index, net))
+        })
+    }
+}
+
+fn parse_link(kind: u16, payload: &[u8]) -> Option<Link> {
+    if kind != RTM_NEWLINK {
+        return None;
+    }
+    let index = u32::from_ne_bytes(*payload.get(4..)?.first_chunk()?);
+    let flags = u32::from_ne_bytes(*payload.get(8..)?.first_chunk()?);
+    let attributes = Attributes::after(payload, LINK_FIXED);
+    Some(Link {
+        index,
+        name: attributes.text(IFLA_IFNAME)?,
+        kind: attributes.nested(IFLA_LINKINFO).text(IFLA_INFO_KIND).unwrap_or_default(),
+        alias: attributes.text(IFLA_IFALIAS).unwrap_or_default(),
+        master: attributes.u32(IFLA_MASTER),
+        is_up: flags & IFF_UP != 0,
+        mtu: attributes.u32(IFLA_MTU).unwrap_or(0),
+        counters: attributes.get(IFLA_STATS64).map(parse_counters).unwrap_or_default(),
+    })
+}
+
+fn parse_counters(bytes: &[u8]) -> Counters {
+    let at = |index: usize| {
+        bytes
+            .get(index * 8..)
+            .and_then(|rest| rest.first_chunk())
+            .map_or(0, |chunk| u64::from_ne_bytes(*chunk))
+    };
+    Counters {
+        rx_packets: at(0),
+        tx_packets: at(1),
+        rx_bytes: at(2),
+        tx_bytes: at(3),
+        rx_errors: at(4),
+        tx_errors: at(5),
+        rx_dropped: at(6),
+        tx_dropped: at(7),
+    }
+}
