@@ -31,7 +31,10 @@ const MAP: u32 = 8;
 const TYPE_INTERFACE_NAME: u32 = 41;
 const INTERFACE_NAME_BYTES: u32 = 16;
 const TYPE_VERDICT: u32 = 0xffff_ff00;
+/// Kinds of notes in a rule's and in a set's user data.
 const COMMENT: u8 = 0;
+const KEY_BYTE_ORDER: u8 = 0;
+const KEYS_OF_HOST_ORDER: u32 = 1;
 
 /// A chain somewhere in the host's packet filter.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,6 +112,9 @@ impl Transaction {
             m.be32(6, TYPE_VERDICT);
             m.be32(7, 0);
             m.be32(10, id);
+            // A note to `nft`, without which it lists the names as empty: keys are in the host's byte order.
+            let [a, b, c, d] = KEYS_OF_HOST_ORDER.to_ne_bytes();
+            m.bytes(13, &[KEY_BYTE_ORDER, 4, a, b, c, d]);
         });
     }
 
