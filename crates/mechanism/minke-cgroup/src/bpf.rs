@@ -98,7 +98,7 @@ fn block(exception: &Exception, allow_by_default: bool) -> Vec<Insn> {
 /// Puts the list in force on a v2 cgroup, in place of whatever filter it had.
 ///
 /// The new program is attached before the old one goes: both must agree meanwhile, so nothing slips through.
-pub(crate) fn attach(cgroup: &Path, list: &DeviceList) -> Result<(), CgroupError> {
+pub fn attach(cgroup: &Path, list: &DeviceList) -> Result<(), CgroupError> {
     let fail =
         |e: rustix::io::Errno| CgroupError::DeviceFilterAttach { path: cgroup.to_owned(), source: e.into() };
     let filter =

@@ -311,3 +311,6 @@ impl Cgroup {
 pub(crate) fn read(dir: &Dir, file: &str) -> Result<String, CgroupError> {
     control::read_file(dir, file).map_err(|source: io::Error| CgroupError::read(&dir.path.join(file), source))
 }
+
+#[cfg(test)]
+mod tests;

@@ -179,7 +179,7 @@ fn decide(machine: Machine, rules: &[Rule<'_>], default: u32) -> Calls {
         // Names this table or this machine does not know are passed over.
         for name in rule.names {
             if let Some(number) = machine.number(name) {
-                if number < ARM_PRIVATE || number >= X32_BIT {
+                if !(ARM_PRIVATE..X32_BIT).contains(&number) {
                     calls.last = calls.last.max(Some(number));
                 }
                 add(&mut calls.verdicts, number, &rule.cases, rule.answer, default);
