@@ -39,6 +39,8 @@ pub struct Daemon {
     options: Options,
     netns: Child,
     process: Option<Child>,
+    /// A real Docker that stands in for minke: parity tests are proven on it first.
+    peer: Option<String>,
 }
 
 static COUNTER: AtomicU32 = AtomicU32::new(0);
@@ -61,13 +63,16 @@ impl Daemon {
             .stdin(Stdio::null())
             .spawn()
             .expect("unshare (util-linux) gives a network namespace; tests run as root");
-        let mut daemon = Self { dir, tag, options, netns, process: None };
+        let peer = tools::peer_docker();
+        let mut daemon = Self { dir, tag, options, netns, process: None, peer };
         let ns = format!("/proc/{}/ns/net", daemon.netns.id());
         wait_until("the network namespace is there", Duration::from_secs(5), || {
             std::fs::read_link(&ns).ok() != std::fs::read_link("/proc/self/ns/net").ok()
         });
         daemon.in_netns("ip").args(["link", "set", "lo", "up"]).status().expect("ip (iproute2) sets lo up");
-        daemon.spawn();
+        if daemon.peer.is_none() {
+            daemon.spawn();
+        }
         for image in daemon.options.images.clone() {
             daemon.load(image);
         }
@@ -135,7 +140,13 @@ impl Daemon {
     }
     #[must_use]
     pub fn host(&self) -> String {
-        format!("unix://{}", self.socket().display())
+        self.peer.clone().unwrap_or_else(|| format!("unix://{}", self.socket().display()))
+    }
+
+    /// Whether a real Docker stands in (`MINKE_PEER_DOCKER`).
+    #[must_use]
+    pub fn is_peer(&self) -> bool {
+        self.peer.is_some()
     }
     /// At most 15 characters, as the kernel wants.
     #[must_use]
@@ -168,8 +179,8 @@ impl Daemon {
     #[must_use]
     pub fn command(&self, client: Client, args: &[&str]) -> Command {
         let mut command = Command::new(match client {
-            Client::Minke => tools::minke(),
-            Client::Docker => tools::docker(),
+            Client::Minke if self.peer.is_none() => tools::minke(),
+            _ => tools::docker(),
         });
         command.arg("-H").arg(self.host()).args(args);
         command.env("HOME", self.path()).env("DOCKER_CONFIG", self.path().join("config"));
@@ -257,7 +268,7 @@ impl Drop for Daemon {
                 eprintln!("--- log of the daemon\n{}", tail(&self.log(), 60));
             }
         }
-        if self.process.is_none() {
+        if self.process.is_none() && self.peer.is_none() {
             self.spawn();
         }
         let ids = self.minke(&["ps", "-aq", "--no-trunc"]);
@@ -267,6 +278,11 @@ impl Drop for Daemon {
             if !panicking && !self.options.tolerate_leaks {
                 removed.ok().done();
             }
+        }
+        if self.peer.is_some() {
+            self.netns.kill().ok();
+            self.netns.wait().ok();
+            return;
         }
         self.terminate();
         let mut left = self.leaks();

@@ -27,7 +27,8 @@ pub fn docker() -> String {
     std::env::var("MINKE_TEST_DOCKER").unwrap_or_else(|_| "docker".to_owned())
 }
 
-/// A real Docker's socket to prove parity tests on, when the machine has one.
+/// The socket of a real Docker that parity tests are to run against instead of minke, all with the `docker` CLI and one at a
+/// time: `MINKE_PEER_DOCKER=unix:///… cargo test -p minke-tests --test chapter2 -- --test-threads=1`.
 #[must_use]
 pub fn peer_docker() -> Option<String> {
     std::env::var("MINKE_PEER_DOCKER").ok()
@@ -45,4 +46,16 @@ pub fn on_path(program: &str) -> bool {
 pub fn workspace() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.ancestors().nth(3).unwrap_or(here).to_path_buf()
+}
+
+/// The file that `program` stands for.
+#[must_use]
+#[track_caller]
+pub fn resolve(program: &str) -> PathBuf {
+    if program.contains('/') {
+        return PathBuf::from(program);
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.exists());
+    found.unwrap_or_else(|| panic!("{program} is not on the path"))
 }

@@ -1,0 +1,18 @@
+//! The areas of the end-to-end tests, and where a new test goes.
+//!
+//! | file | what it shows |
+//! |---|---|
+//! | `chapter1.rs`, `chapter2.rs` | the book's scenarios; each test carries the scenario's id |
+//! | `isolation.rs` | what a container can and cannot see of its host |
+//! | `clients.rs` | the unmodified `docker` CLI and Python's `docker` package |
+//! | `command_line.rs` | minke's own CLI: flags, texts, exit statuses, terminals |
+//! | `images.rs` | load, save, import, tag, rmi, history, prune |
+//! | `hostile.rs` | archives that want out of their layer |
+//! | `crash.rs` | the daemon killed at bad moments |
+//! | `pressure.rs` | fork bombs, memory hogs, floods |
+//! | `runtimes.rs` | `minke-oci` under Podman, and beside runc |
+//! | `autostart.rs` | the engine that starts itself |
+//!
+//! Tests run as root. Each has a daemon of its own ([`minke_testkit::Daemon`]), so they run side by side. A parity test is one
+//! that also passes with `MINKE_PEER_DOCKER` naming a real Docker's socket; those which look at minke's insides say so by
+//! returning early there.
