@@ -97,7 +97,8 @@ assert api.exec_inspect(exec_id)["ContainerID"] == box.id
 
 # Attach.
 stream = box.attach(stream=True, logs=True)
-assert b"tick 0" in next(stream)
+replayed = next(stream)
+assert b"tick" in replayed, replayed
 
 # State.
 assert box.top()["Processes"]
@@ -136,5 +137,5 @@ try:
 except docker.errors.NotFound:
     pass
 made = client.containers.create("busybox", "true")
-assert client.containers.prune()["ContainersDeleted"] == [made.id]
+assert made.id in client.containers.prune()["ContainersDeleted"]
 print("all of it works")

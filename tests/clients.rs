@@ -91,14 +91,15 @@ fn several_clients_attach_at_once() {
     let (first, second, third) = (watch(Client::Minke), watch(Client::Docker), watch(Client::Docker));
     std::thread::sleep(Duration::from_millis(500));
     drop(third);
-    let typed = daemon.run_with_input(Client::Docker, &["attach", "many"], b"to all\n");
-    assert!(typed.stdout.contains("to all"), "{typed}");
-    for client in [first, second] {
-        client.finish(Duration::from_secs(10)).ok().says("to all\n").done();
-    }
-    wait_until("cat saw the end of its input", Duration::from_secs(5), || {
-        daemon.inspect("many", "{{.State.Running}}") == "false"
+    // Detached containers keep their input open: the one who types is cut off by the container's end.
+    let typist = daemon.start_client_with_input(Client::Docker, &["attach", "many"], b"to all\n");
+    wait_until("it was typed", Duration::from_secs(10), || {
+        daemon.minke(&["logs", "many"]).stdout == "to all\n"
     });
+    daemon.docker(&["kill", "many"]).ok().done();
+    for client in [typist, first, second] {
+        client.finish(Duration::from_secs(10)).exits(137).says("to all\n").done();
+    }
 }
 
 /// Debian's python3-docker, or whichever `docker` package `MINKE_TEST_PYTHON` has.

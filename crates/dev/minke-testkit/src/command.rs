@@ -100,7 +100,7 @@ impl Spawned {
     }
 
     /// Writes `input` and closes standard input.
-    fn feed(&self, input: &[u8]) {
+    pub(crate) fn feed(&self, input: &[u8]) {
         let Some(mut stdin) = self.take_stdin() else { return };
         let input = input.to_vec();
         std::thread::spawn(move || {

@@ -220,6 +220,14 @@ impl Daemon {
         Spawned::new(self.command(client, args))
     }
 
+    /// The same with something typed, whose end the client sees.
+    #[track_caller]
+    pub fn start_client_with_input(&self, client: Client, args: &[&str], input: &[u8]) -> Spawned {
+        let spawned = Spawned::new(self.command(client, args));
+        spawned.feed(input);
+        spawned
+    }
+
     /// Loads a fixture image.
     #[track_caller]
     pub fn load(&self, fixture: &str) {
