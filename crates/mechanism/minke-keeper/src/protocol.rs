@@ -28,7 +28,8 @@ pub mod socket;
 pub use frame::{Decoder, FrameError, MAX_FRAME, encode};
 pub use reply::{Event, ExecState, Exit, Failure, Message, Refusal, Reply, Stage, State, Status};
 pub use request::{
-    AttachSpec, Body, ExecRequest, LaunchRequest, Request, ResizeRequest, Rootfs, SignalRequest, Target, Wire,
+    AttachSpec, Body, ExecRequest, LaunchRequest, Request, ResizeRequest, Rootfs, SeccompFilter,
+    SignalRequest, Target, Wire,
 };
 
 /// The protocol's version. Grows with every addition; peers use what both know.

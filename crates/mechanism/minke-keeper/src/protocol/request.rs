@@ -138,6 +138,24 @@ pub struct LaunchRequest {
     /// A network namespace rides as the first descriptor and is the one to join.
     #[serde(default)]
     pub netns: bool,
+    /// The filter to install, compiled ahead of time; `None`: the spec's `linux.seccomp` is compiled by the keeper.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seccomp: Option<SeccompFilter>,
+    /// Fail when a resource limit cannot be raised as far as asked (the user named it); otherwise it is set as far as
+    /// allowed, with a warning.
+    #[serde(default)]
+    pub strict_limits: bool,
+}
+
+/// A compiled seccomp filter.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeccompFilter {
+    /// The program as the kernel takes it: 8 bytes per instruction (`struct sock_filter`, this machine's byte order).
+    #[serde(with = "hex")]
+    pub program: Vec<u8>,
+    /// `SECCOMP_FILTER_FLAG_*`.
+    #[serde(default)]
+    pub flags: u32,
 }
 
 /// Where a container's root file system comes from.
@@ -179,7 +197,10 @@ pub enum Wire {
 
 /// What an attached client wants. Its socket rides with the frame.
 ///
-/// The daemon replays old log lines itself (`logs=1`) before it hands the socket over.
+/// The daemon replays old log lines itself (`logs=1`) before it hands the socket over, and keeps a copy of it until the
+/// answer: when a launch fails, what the client is told is the daemon's word, and the keeper only closes its copy.
+/// The keeper ends the connection when the process has ended and its output is delivered. A `Framed` client gets
+/// `{"started":true}` at the start, `{"detached":true}` by its keys, `{"exit":{"code":N}}` as its last frame.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttachSpec {
     /// Chosen by the daemon, named in [`super::Event::Detached`]; unique per keeper.
@@ -218,6 +239,12 @@ pub struct ExecRequest {
     /// Its clients; one descriptor each, in this order. Without any its output is dropped.
     #[serde(default)]
     pub attach: Vec<AttachSpec>,
+    /// The container's filter; `None`: the process runs without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seccomp: Option<SeccompFilter>,
+    /// As [`LaunchRequest::strict_limits`].
+    #[serde(default)]
+    pub strict_limits: bool,
 }
 
 /// A new terminal size.
