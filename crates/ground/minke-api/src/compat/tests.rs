@@ -1,0 +1,220 @@
+//! Documents that Docker 28.5 gave to clients of several versions, made anonymous: from its newest form every older one must
+//! come out, field for field.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::ApiVersion;
+use crate::container::{ContainerCreateRequest, ContainerInspect, ContainerSummary};
+use crate::image::{ImageInspect, ImageSummary};
+use crate::lenient;
+use crate::system::{DiskUsage, EventMessage, Info};
+
+const VERSIONS: [u16; 8] = [24, 39, 41, 43, 44, 46, 49, 51];
+
+/// The document for a version: a fixture holds those that differ from the next newer one.
+fn captured(fixture: &str, minor: u16) -> Value {
+    let documents: Value = serde_json::from_str(fixture).unwrap();
+    (minor..=51).find_map(|minor| documents.get(minor.to_string())).unwrap().clone()
+}
+
+fn check<T: serde::de::DeserializeOwned>(fixture: &str, adapt: impl Fn(ApiVersion, &T) -> Value) {
+    let newest: T = lenient::from_value(&captured(fixture, 51)).unwrap();
+    for minor in VERSIONS {
+        let expected = captured(fixture, minor);
+        assert_eq!(adapt(ApiVersion::v1(minor), &newest), expected, "version 1.{minor}");
+    }
+}
+
+#[test]
+fn container_inspect_is_docker_s() {
+    check(include_str!("fixtures/container.json"), |version, container: &ContainerInspect| {
+        containers::inspect(version, container)
+    });
+}
+
+#[test]
+fn container_list_is_docker_s() {
+    check(include_str!("fixtures/containers.json"), |version, list: &Vec<ContainerSummary>| {
+        list.iter().map(|entry| json!(containers::summary(version, entry.clone()))).collect()
+    });
+}
+
+#[test]
+fn image_inspect_is_docker_s() {
+    check(include_str!("fixtures/image.json"), |version, image: &ImageInspect| {
+        images::inspect(version, image)
+    });
+}
+
+#[test]
+fn image_list_is_docker_s() {
+    check(include_str!("fixtures/images.json"), |version, list: &Vec<ImageSummary>| {
+        list.iter().map(|entry| images::summary(version, entry)).collect()
+    });
+}
+
+#[test]
+fn info_is_docker_s() {
+    check(include_str!("fixtures/info.json"), |version, info: &Info| {
+        let mut document = system::info(version, info);
+        // Docker 28 left this one out for 1.24, though its documentation of 1.24 has it; harmless and kept.
+        if let Value::Object(map) = &mut document {
+            map.shift_remove("ExecutionDriver");
+        }
+        document
+    });
+}
+
+#[test]
+fn disk_usage_is_docker_s() {
+    check(include_str!("fixtures/df.json"), |version, usage: &DiskUsage| {
+        system::disk_usage(version, false, usage)
+    });
+}
+
+#[test]
+fn disk_usage_becomes_totals_in_1_52() {
+    let usage: DiskUsage = lenient::from_value(&captured(include_str!("fixtures/df.json"), 51)).unwrap();
+    let both = system::disk_usage(ApiVersion::v1(52), false, &usage);
+    assert!(both.get("Images").is_some() && both.get("ImagesUsage").is_some());
+    let newest = system::disk_usage(ApiVersion::v1(53), false, &usage);
+    assert!(newest.get("Images").is_none() && newest["ImagesUsage"].get("Items").is_none());
+    let verbose = system::disk_usage(ApiVersion::v1(53), true, &usage);
+    assert_eq!(verbose["ImagesUsage"]["Items"].as_array().unwrap().len(), usage.images.len());
+}
+
+#[test]
+fn network_settings_repeat_nothing_since_1_52() {
+    let container: ContainerInspect =
+        lenient::from_value(&captured(include_str!("fixtures/container.json"), 51)).unwrap();
+    let newest = containers::inspect(ApiVersion::MAX, &container);
+    let mut names: Vec<&str> =
+        newest["NetworkSettings"].as_object().unwrap().keys().map(String::as_str).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["Networks", "Ports", "SandboxID", "SandboxKey"]);
+    assert!(newest["Config"].get("OnBuild").is_none());
+}
+
+#[test]
+fn image_inspect_leaves_out_what_is_empty_since_1_52() {
+    let image: ImageInspect =
+        lenient::from_value(&captured(include_str!("fixtures/image.json"), 51)).unwrap();
+    let newest = images::inspect(ApiVersion::MAX, &image);
+    assert!(newest.get("Author").is_none());
+    let mut names: Vec<&str> = newest["Config"].as_object().unwrap().keys().map(String::as_str).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["Cmd", "Env"]);
+}
+
+#[test]
+fn events_say_everything_twice_until_1_51() {
+    let message: EventMessage = serde_json::from_value(json!({
+        "Type": "container", "Action": "start", "Actor": {"ID": "abc", "Attributes": {"image": "busybox", "name": "x"}},
+        "scope": "local", "time": 1, "timeNano": 1_000_000_001,
+    }))
+    .unwrap();
+    let old = system::event(ApiVersion::v1(51), &message);
+    assert_eq!(
+        (&old["status"], &old["id"], &old["from"]),
+        (&json!("start"), &json!("abc"), &json!("busybox"))
+    );
+    assert!(system::event(ApiVersion::v1(52), &message).get("status").is_none());
+}
+
+#[test]
+fn the_short_id_is_an_alias_until_1_44() {
+    let container = ContainerInspect {
+        id: "0123456789abcdef".to_owned(),
+        network_settings: lenient::from_value(
+            &json!({"Networks": {"mine": {"Aliases": ["web"]}, "bridge": {}}}),
+        )
+        .unwrap(),
+        ..ContainerInspect::default()
+    };
+    let aliases = |minor| {
+        let document = containers::inspect(ApiVersion::v1(minor), &container);
+        document["NetworkSettings"]["Networks"]["mine"]["Aliases"].clone()
+    };
+    assert_eq!(aliases(44), json!(["web", "0123456789ab"]));
+    assert_eq!(aliases(45), json!(["web"]));
+}
+
+fn create(body: Value, minor: u16) -> (ContainerCreateRequest, Result<Vec<String>, requests::RequestError>) {
+    let mut request = ContainerCreateRequest::from_value(&body).unwrap();
+    let result = requests::create(ApiVersion::v1(minor), &mut request);
+    (request, result)
+}
+
+#[test]
+fn old_clients_share_ipc_and_see_the_host_s_cgroups() {
+    let (old, _) = create(json!({}), 39);
+    assert_eq!(
+        (old.host_config.ipc_mode.as_str(), old.host_config.cgroupns_mode.as_str()),
+        ("shareable", "host")
+    );
+    let (new, _) = create(json!({}), 41);
+    assert_eq!((new.host_config.ipc_mode.as_str(), new.host_config.cgroupns_mode.as_str()), ("", ""));
+}
+
+#[test]
+fn fields_of_the_future_are_ignored() {
+    let body = json!({
+        "Healthcheck": {"StartInterval": 5},
+        "HostConfig": {"Annotations": {"a": "b"}, "ConsoleSize": [1, 2], "KernelMemory": 7, "Umask": 18},
+    });
+    let (old, _) = create(body.clone(), 41);
+    assert_eq!(old.config.healthcheck.unwrap().start_interval, 0);
+    assert_eq!((old.host_config.console_size, old.host_config.annotations), ([0, 0], None));
+    assert_eq!((old.host_config.kernel_memory, old.host_config.umask), (7, None));
+    let (new, _) = create(body, 56);
+    assert_eq!((new.host_config.kernel_memory, new.host_config.umask), (0, Some(18)));
+    assert_eq!(new.host_config.console_size, [1, 2]);
+}
+
+#[test]
+fn one_network_only_until_1_43() {
+    let body = json!({"NetworkingConfig": {"EndpointsConfig": {"a": {}, "b": {}}}});
+    assert_eq!(create(body.clone(), 43).1, Err(requests::RequestError::SeveralNetworks));
+    assert_eq!(create(body, 44).1, Ok(vec![]));
+}
+
+#[test]
+fn a_container_wide_mac_moves_to_its_network() {
+    let body = json!({"MacAddress": "02:42:ac:11:00:02"});
+    for (minor, warnings) in [(43, 0), (44, 1), (51, 1)] {
+        let (request, result) = create(body.clone(), minor);
+        assert_eq!(result.unwrap().len(), warnings, "1.{minor}");
+        assert_eq!(
+            request.networking_config.endpoints_config.unwrap()["default"].mac_address,
+            "02:42:ac:11:00:02"
+        );
+    }
+    assert_eq!(create(body, 52).1, Err(requests::RequestError::ContainerWideMac));
+}
+
+#[test]
+fn waits_begin_early_since_1_30() {
+    assert_eq!(
+        containers::wait_plan(ApiVersion::v1(29), "removed"),
+        containers::WaitPlan { condition: "", early_head: false }
+    );
+    assert!(containers::wait_plan(ApiVersion::v1(30), "removed").early_head);
+}
+
+#[test]
+fn streams_say_what_they_are_since_1_42() {
+    assert_eq!(streams::content_type(ApiVersion::v1(41), false), streams::RAW);
+    assert_eq!(streams::content_type(ApiVersion::v1(42), false), streams::MULTIPLEXED);
+    assert_eq!(streams::content_type(ApiVersion::v1(42), true), streams::RAW);
+}
+
+#[test]
+fn events_are_sent_as_asked_for() {
+    let format = |minor, accept| streams::events_format(ApiVersion::v1(minor), accept).content_type();
+    assert_eq!(format(56, "*/*"), "application/json");
+    assert_eq!(format(56, "text/x, application/jsonl;q=1"), "application/jsonl");
+    assert_eq!(format(52, "application/jsonl"), "application/json");
+    assert_eq!(format(52, "application/json-seq"), "application/json-seq");
+    assert_eq!(format(51, "application/x-ndjson"), "application/json");
+}
