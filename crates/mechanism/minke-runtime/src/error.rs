@@ -73,11 +73,6 @@ impl LaunchError {
         Self { stage: Stage::Program, text, errno: Some(errno), exit_code }
     }
 
-    pub(crate) fn code(mut self, exit_code: i32) -> Self {
-        self.exit_code = exit_code;
-        self
-    }
-
     /// Where it failed.
     #[must_use]
     pub fn stage(&self) -> Stage {
@@ -95,6 +90,18 @@ impl LaunchError {
     pub fn exit_code(&self) -> i32 {
         self.exit_code
     }
+}
+
+/// An error with everything that caused it, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
 }
 
 impl fmt::Display for LaunchError {

@@ -8,12 +8,20 @@
 //! What is left to others: making and limiting cgroups (`minke-cgroup`), compiling profiles (`minke-seccomp`), keeping
 //! stdio and exit status (`minke-keeper`), state files and command lines (`minke-ocirun`).
 
+mod attend;
+mod child;
 pub mod error;
 pub mod exec;
+mod filter;
+pub mod hooks;
 pub mod identity;
 pub mod launch;
+pub mod plan;
+mod prepare;
+pub mod steps;
+pub mod userns;
 pub mod words;
 
 pub use error::{LaunchError, Stage};
 pub use exec::{Exec, exec};
-pub use launch::{Filter, Launch, Launched, Limits, Rootfs, Stdio, launch};
+pub use launch::{Filter, Gate, Launch, Launched, Limits, Rootfs, Stdio, launch};

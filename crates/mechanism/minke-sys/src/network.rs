@@ -45,7 +45,13 @@ pub fn set_netlink_option(socket: impl AsFd, option: NetlinkOption, on: bool) ->
     // SAFETY: setsockopt demands an open descriptor, held open by the borrow, and a value pointer readable for the given length,
     // which is a local c_int and its size.
     let answer = unsafe {
-        libc::setsockopt(socket.as_fd().as_raw_fd(), libc::SOL_NETLINK, option, (&raw const value).cast(), size)
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_NETLINK,
+            option,
+            (&raw const value).cast(),
+            size,
+        )
     };
     if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -1,0 +1,535 @@
+//! The configuration, read once: what is refused is refused here, and what remains is a list of steps.
+//!
+//! Everything in this module is a function of its arguments. Order is decided here, too, and follows the OCI specification
+//! and runc where the specification leaves it open: cgroup, namespaces, mounts, hooks, root, terminal, settings, filter,
+//! rights, program.
+
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use minke_sys::mount::{Depth, Propagation};
+use minke_sys::pty::Size;
+use minke_sys::spawn::flags;
+use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType, LinuxPersonalityDomain, Process, Spec};
+
+use crate::error::LaunchError;
+use crate::steps::{Phase, Step};
+
+pub mod devices;
+pub mod hooks;
+pub mod mounts;
+pub mod process;
+
+pub use mounts::CgroupView;
+use mounts::{MountInputs, Prepared};
+use process::{ProcessInputs, Program};
+
+/// How a namespace comes about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Joined {
+    /// Its `CLONE_NEW*` bit.
+    pub kind: u64,
+    /// Its file.
+    pub path: PathBuf,
+}
+
+/// How the root directory is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Root<'a> {
+    /// A path of the host.
+    Path(&'a Path),
+    /// A detached mount.
+    Mount,
+}
+
+/// What a plan is made from besides the configuration.
+#[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a separate yes or no of the caller")]
+pub struct Inputs<'a> {
+    /// The container's name.
+    pub id: &'a str,
+    /// Relative paths count from here.
+    pub bundle: &'a Path,
+    /// Where the root comes from.
+    pub root: Root<'a>,
+    /// The terminal's size when there is a terminal.
+    pub terminal: Option<Option<Size>>,
+    /// The caller brings the network namespace.
+    pub netns: bool,
+    /// There is a cgroup to join.
+    pub cgroup: bool,
+    /// Hierarchies that a `cgroup` mount shows.
+    pub cgroups: &'a [CgroupView],
+    /// There is a filter to install.
+    pub seccomp: bool,
+    /// The process waits before its program is executed.
+    pub waits: bool,
+    /// See [`crate::Launch`].
+    pub listen_fds: u32,
+    /// See [`crate::Launch`].
+    pub no_pivot: bool,
+    /// See [`crate::Launch`].
+    pub no_new_keyring: bool,
+    /// See [`crate::Launch`].
+    pub keep_mount_namespace: bool,
+    /// Limits that cannot be raised are cut instead.
+    pub lenient: bool,
+    /// The host has `/proc/kcore`.
+    pub has_kcore: bool,
+}
+
+/// What a launch does, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// Namespaces to make when the child is made.
+    pub clone_flags: u64,
+    /// Namespaces to join, the user namespace first.
+    pub joined: Vec<Joined>,
+    /// Lines for `uid_map` and `gid_map` of a new user namespace.
+    pub maps: Option<Maps>,
+    /// Bind mounts for the parent to make.
+    pub prepared: Vec<Prepared>,
+    /// What the child does.
+    pub steps: Vec<Step>,
+    /// What it executes.
+    pub program: Program,
+    /// Hooks for the parent.
+    pub hooks: hooks::ParentHooks,
+}
+
+/// Identity maps of a user namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Maps {
+    /// For `uid_map`.
+    pub uids: Vec<LinuxIdMapping>,
+    /// For `gid_map`.
+    pub gids: Vec<LinuxIdMapping>,
+}
+
+impl Plan {
+    /// Whether the child may run on the parent's memory: it is alone in a new pid namespace, nobody has to do anything for it
+    /// meanwhile, and no program of others runs before the container's.
+    #[must_use]
+    pub fn is_fast(&self) -> bool {
+        let alone = self.clone_flags & flags::NEWPID != 0 && self.clone_flags & flags::NEWUSER == 0;
+        let joins_identity =
+            self.joined.iter().any(|joined| joined.kind == flags::NEWUSER || joined.kind == flags::NEWPID);
+        let waits = self.steps.iter().any(|step| {
+            matches!(step, Step::AwaitParent(_) | Step::AwaitStart | Step::Hook(_) | Step::TimeOffsets(_))
+        });
+        alone && !joins_identity && !waits
+    }
+}
+
+/// Plans the first process of a container.
+pub fn plan_launch(spec: &Spec, inputs: &Inputs<'_>) -> Result<Plan, LaunchError> {
+    let process =
+        spec.process().as_ref().ok_or_else(|| LaunchError::plan("the configuration has no process"))?;
+    let nothing = Linux::default();
+    let linux = spec.linux().as_ref().unwrap_or(&nothing);
+    let namespaces = plan_namespaces(linux, inputs)?;
+    refuse_unsupported(linux)?;
+    let program = process::plan_program(process, inputs.listen_fds)?;
+    let mut steps = Vec::with_capacity(96);
+    plan_entering(&mut steps, linux, &namespaces, inputs)?;
+    let prepared = plan_tree(&mut steps, spec, linux, process, &namespaces, inputs)?;
+    plan_settings(&mut steps, spec, linux, process, &namespaces, inputs)?;
+    let hooks = hooks::plan_parent_hooks(spec, inputs)?;
+    plan_end(&mut steps, spec, process, &namespaces, inputs)?;
+    Ok(Plan {
+        clone_flags: namespaces.new,
+        joined: namespaces.joined,
+        maps: namespaces.maps,
+        prepared,
+        steps,
+        program,
+        hooks,
+    })
+}
+
+/// The namespaces of a container, sorted by what has to be done about them.
+#[derive(Debug, Default)]
+struct Namespaces {
+    new: u64,
+    joined: Vec<Joined>,
+    maps: Option<Maps>,
+    cgroup: bool,
+    time: bool,
+}
+
+impl Namespaces {
+    fn is_private(&self, kind: u64) -> bool {
+        self.new & kind != 0
+    }
+
+    fn is_own(&self, kind: u64) -> bool {
+        self.is_private(kind) || self.joined.iter().any(|joined| joined.kind == kind)
+    }
+}
+
+fn plan_namespaces(linux: &Linux, inputs: &Inputs<'_>) -> Result<Namespaces, LaunchError> {
+    let mut plan = Namespaces::default();
+    let mut seen = 0;
+    for namespace in linux.namespaces().iter().flatten() {
+        let kind = namespace_flag(namespace.typ());
+        if seen & kind != 0 {
+            return Err(LaunchError::plan(format!("the {} namespace is listed twice", namespace.typ())));
+        }
+        seen |= kind;
+        if kind == flags::NEWNET && inputs.netns {
+            continue;
+        }
+        match namespace.path().as_deref().filter(|path| !path.as_os_str().is_empty()) {
+            Some(path) => plan.joined.push(Joined { kind, path: path.to_owned() }),
+            None if kind == flags::NEWCGROUP => plan.cgroup = true,
+            None if kind == flags::NEWTIME => plan.time = true,
+            None => plan.new |= kind,
+        }
+    }
+    // The user namespace decides about the rights in all others, so it is entered first; the mount namespace last, since
+    // paths change their meaning there.
+    plan.joined.sort_by_key(|joined| match joined.kind {
+        flags::NEWUSER => 0,
+        flags::NEWNS => 2,
+        _ => 1,
+    });
+    let uids = linux.uid_mappings().clone().unwrap_or_default();
+    let gids = linux.gid_mappings().clone().unwrap_or_default();
+    if plan.new & flags::NEWUSER != 0 {
+        if uids.is_empty() || gids.is_empty() {
+            return Err(LaunchError::plan("a new user namespace needs uidMappings and gidMappings"));
+        }
+        plan.maps = Some(Maps { uids, gids });
+    } else if !uids.is_empty() && !plan.joined.iter().any(|joined| joined.kind == flags::NEWUSER) {
+        return Err(LaunchError::plan("uidMappings are given, but no user namespace"));
+    }
+    if plan.new & flags::NEWNS == 0 && !plan.joined.iter().any(|joined| joined.kind == flags::NEWNS) {
+        return Err(LaunchError::plan(
+            "a container without a mount namespace of its own is not supported: it would change the host's mounts",
+        ));
+    }
+    Ok(plan)
+}
+
+fn namespace_flag(kind: LinuxNamespaceType) -> u64 {
+    match kind {
+        LinuxNamespaceType::Mount => flags::NEWNS,
+        LinuxNamespaceType::Cgroup => flags::NEWCGROUP,
+        LinuxNamespaceType::Uts => flags::NEWUTS,
+        LinuxNamespaceType::Ipc => flags::NEWIPC,
+        LinuxNamespaceType::User => flags::NEWUSER,
+        LinuxNamespaceType::Pid => flags::NEWPID,
+        LinuxNamespaceType::Network => flags::NEWNET,
+        LinuxNamespaceType::Time => flags::NEWTIME,
+    }
+}
+
+fn refuse_unsupported(linux: &Linux) -> Result<(), LaunchError> {
+    let refuse = |what: &str| Err(LaunchError::plan(format!("{what} is not supported")));
+    if linux.intel_rdt().is_some() {
+        return refuse("linux.intelRdt (cache and memory bandwidth allocation)");
+    }
+    if linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()) {
+        return refuse("linux.netDevices (moving host devices into the container)");
+    }
+    if linux.memory_policy().is_some() {
+        return refuse("linux.memoryPolicy (NUMA)");
+    }
+    Ok(())
+}
+
+fn plan_entering(
+    steps: &mut Vec<Step>,
+    linux: &Linux,
+    namespaces: &Namespaces,
+    inputs: &Inputs<'_>,
+) -> Result<(), LaunchError> {
+    if inputs.cgroup {
+        steps.push(Step::JoinCgroup);
+    }
+    if namespaces.maps.is_some() {
+        steps.push(Step::AwaitParent(Phase::Mapping));
+    }
+    if namespaces.is_own(flags::NEWUSER) {
+        steps.push(Step::BecomeRoot);
+    }
+    if inputs.netns
+        || namespaces.joined.iter().any(|joined| !matches!(joined.kind, flags::NEWUSER | flags::NEWPID))
+    {
+        steps.push(Step::JoinNamespaces);
+    }
+    if namespaces.cgroup {
+        steps.push(Step::Unshare { kinds: flags::NEWCGROUP, what: "cgroup" });
+    }
+    if namespaces.time {
+        steps.push(Step::Unshare { kinds: flags::NEWTIME, what: "time" });
+        if let Some(text) = plan_time_offsets(linux)? {
+            steps.push(Step::TimeOffsets(text));
+        }
+    }
+    steps.push(Step::NewSession);
+    if !inputs.no_new_keyring {
+        steps.push(Step::Keyring(c_string(&format!("_ses.{}", inputs.id), "container id")?));
+    }
+    if namespaces.is_private(flags::NEWNET) {
+        steps.push(Step::Loopback);
+    }
+    Ok(())
+}
+
+fn plan_time_offsets(linux: &Linux) -> Result<Option<CString>, LaunchError> {
+    let mut lines = Vec::new();
+    for (clock, offset) in linux.time_offsets().iter().flatten() {
+        if !matches!(clock.as_str(), "monotonic" | "boottime") {
+            return Err(LaunchError::plan(format!("timeOffsets: no clock {clock:?}")));
+        }
+        let (seconds, nanoseconds) = (offset.secs().unwrap_or(0), offset.nanosecs().unwrap_or(0));
+        lines.push(format!("{clock} {seconds} {nanoseconds}\n"));
+    }
+    lines.sort();
+    if lines.is_empty() { Ok(None) } else { c_string(&lines.concat(), "timeOffsets").map(Some) }
+}
+
+/// Everything from the first mount to the change of root. Answers what the parent has to prepare.
+fn plan_tree(
+    steps: &mut Vec<Step>,
+    spec: &Spec,
+    linux: &Linux,
+    process: &Process,
+    namespaces: &Namespaces,
+    inputs: &Inputs<'_>,
+) -> Result<Vec<Prepared>, LaunchError> {
+    let asked = linux.rootfs_propagation().as_deref().filter(|word| !word.is_empty());
+    let asked = asked.map(|word| {
+        mounts::plan_propagation(word)
+            .ok_or_else(|| LaunchError::plan(format!("rootfsPropagation {word:?} is not a propagation mode")))
+    });
+    let asked = asked.transpose()?;
+    let (propagation, depth) = asked.unwrap_or((Propagation::Slave, Depth::Recursive));
+    let old_is_shared = propagation == Propagation::Shared;
+    if namespaces.is_private(flags::NEWNS) && propagation != Propagation::Unbindable {
+        steps.push(Step::HostPropagation(propagation, depth));
+    }
+    match inputs.root {
+        Root::Path(path) => {
+            steps.push(Step::RootFromPath { path: c_path(&inputs.bundle.join(path), "root.path")? });
+        }
+        Root::Mount => steps.push(Step::RootFromMount),
+    }
+    if old_is_shared {
+        steps.push(Step::RootParentPrivate);
+    }
+    let entries = spec.mounts().as_deref().unwrap_or_default();
+    let mounts = mounts::plan_mounts(
+        entries,
+        MountInputs {
+            bundle: inputs.bundle,
+            parent_opens: namespaces.is_own(flags::NEWUSER),
+            cgroups: inputs.cgroups,
+            cgroup_namespace: namespaces.cgroup,
+            label: linux.mount_label().as_deref(),
+        },
+    )?;
+    let dev_is_bound = entries.iter().any(|entry| {
+        entry.destination().as_path() == Path::new("/dev")
+            && entry.options().iter().flatten().any(|word| word == "bind" || word == "rbind")
+    });
+    steps.extend(mounts.steps);
+    if !dev_is_bound {
+        steps
+            .extend(devices::plan_devices(linux.devices().as_deref().unwrap_or_default(), inputs.has_kcore)?);
+    }
+    if hooks::wants_runtime_phase(spec) {
+        steps.push(Step::AwaitParent(Phase::RuntimeHooks));
+    }
+    hooks::push_child_hooks(steps, spec, inputs, hooks::ChildPoint::CreateContainer)?;
+    steps.push(if inputs.no_pivot { Step::MoveRoot } else { Step::Pivot { old_is_shared } });
+    if inputs.keep_mount_namespace {
+        steps.push(Step::ExportMountNamespace);
+    }
+    if let Some(size) = inputs.terminal {
+        let size = size.or_else(|| process::plan_console_size(process));
+        steps.push(Step::Console { size, node: !dev_is_bound });
+    }
+    if let Some((propagation, depth)) = asked.filter(|(propagation, _)| *propagation != Propagation::Slave) {
+        steps.push(Step::RootPropagation(propagation, depth));
+    }
+    steps.extend(mounts.late);
+    if spec.root().as_ref().and_then(oci_spec::runtime::Root::readonly) == Some(true) {
+        steps.push(Step::RootReadOnly);
+    }
+    steps.push(Step::Umask(0o022));
+    Ok(mounts.prepared)
+}
+
+fn plan_settings(
+    steps: &mut Vec<Step>,
+    spec: &Spec,
+    linux: &Linux,
+    process: &Process,
+    namespaces: &Namespaces,
+    inputs: &Inputs<'_>,
+) -> Result<(), LaunchError> {
+    for (name, what) in [(spec.hostname(), "hostname"), (spec.domainname(), "domainname")] {
+        let Some(name) = name.as_deref().filter(|name| !name.is_empty()) else { continue };
+        if !namespaces.is_own(flags::NEWUTS) {
+            return Err(LaunchError::plan(format!("unable to set {what} without a private UTS namespace")));
+        }
+        let name = c_string(name, what)?;
+        steps.push(if what == "hostname" { Step::Hostname(name) } else { Step::Domainname(name) });
+    }
+    let mut sysctls: Vec<_> = linux.sysctl().iter().flatten().collect();
+    sysctls.sort();
+    for (key, value) in sysctls {
+        steps.push(plan_sysctl(key, value, namespaces, inputs.netns)?);
+    }
+    for path in linux.readonly_paths().iter().flatten() {
+        steps.push(Step::ReadOnlyPath(c_path(Path::new(path), "readonlyPaths")?));
+    }
+    for path in linux.masked_paths().iter().flatten() {
+        steps.push(Step::MaskPath(c_path(Path::new(path), "maskedPaths")?));
+    }
+    process::plan_settings(process, process_inputs(namespaces, inputs), steps)?;
+    if let Some(personality) = linux.personality() {
+        if let Some(flag) = personality.flags().iter().flatten().next() {
+            return Err(LaunchError::plan(format!("personality flag {flag:?} is not supported")));
+        }
+        let domain = match personality.domain() {
+            LinuxPersonalityDomain::PerLinux => 0,
+            LinuxPersonalityDomain::PerLinux32 => 8,
+        };
+        steps.push(Step::Personality(domain));
+    }
+    Ok(())
+}
+
+/// A kernel parameter that would change the host's setting is refused.
+fn plan_sysctl(key: &str, value: &str, namespaces: &Namespaces, netns: bool) -> Result<Step, LaunchError> {
+    let dotted = key.replace('/', ".");
+    let ipc = [
+        "kernel.msgmax",
+        "kernel.msgmnb",
+        "kernel.msgmni",
+        "kernel.sem",
+        "kernel.shmall",
+        "kernel.shmmax",
+        "kernel.shmmni",
+        "kernel.shm_rmid_forced",
+    ];
+    let own = if ipc.contains(&dotted.as_str()) || dotted.starts_with("fs.mqueue.") {
+        namespaces.is_own(flags::NEWIPC)
+    } else if dotted.starts_with("net.") {
+        netns || namespaces.is_own(flags::NEWNET)
+    } else if dotted == "kernel.domainname" || dotted == "kernel.hostname" {
+        namespaces.is_own(flags::NEWUTS)
+    } else {
+        dotted.starts_with("user.") && namespaces.is_own(flags::NEWUSER)
+    };
+    if !own {
+        return Err(LaunchError::plan(format!("sysctl {key:?} is not in a separate kernel namespace")));
+    }
+    // A dot separates unless the name uses slashes, where a dot is part of it (eth0.100).
+    let slashed = match (key.find('/'), key.find('.')) {
+        (Some(slash), Some(dot)) if slash < dot => key.to_owned(),
+        (Some(_), None) => key.to_owned(),
+        _ => key
+            .chars()
+            .map(|c| match c {
+                '.' => '/',
+                '/' => '.',
+                other => other,
+            })
+            .collect(),
+    };
+    if slashed.split('/').any(|part| part.is_empty() || part == "..") {
+        return Err(LaunchError::plan(format!("sysctl {key:?} is not a name of a kernel parameter")));
+    }
+    Ok(Step::Sysctl {
+        key: c_string(key, "sysctl")?,
+        path: c_string(&format!("sys/{slashed}"), "sysctl")?,
+        value: c_string(value, "sysctl")?,
+    })
+}
+
+fn process_inputs(namespaces: &Namespaces, inputs: &Inputs<'_>) -> ProcessInputs {
+    let _ = namespaces;
+    ProcessInputs { seccomp: inputs.seccomp, lenient: inputs.lenient, set_groups: true, is_init: true }
+}
+
+fn plan_end(
+    steps: &mut Vec<Step>,
+    spec: &Spec,
+    process: &Process,
+    namespaces: &Namespaces,
+    inputs: &Inputs<'_>,
+) -> Result<(), LaunchError> {
+    let for_process = process_inputs(namespaces, inputs);
+    let own =
+        (process.user().uid() != 0 || namespaces.is_own(flags::NEWUSER)).then_some(process.user().uid());
+    steps.push(Step::Stdio { own });
+    process::plan_identity(process, for_process, steps)?;
+    if inputs.waits {
+        steps.push(Step::AwaitParent(Phase::Created));
+        steps.push(Step::AwaitStart);
+    }
+    hooks::push_child_hooks(steps, spec, inputs, hooks::ChildPoint::StartContainer)?;
+    process::plan_execution(process, for_process, steps);
+    Ok(())
+}
+
+/// Plans a further process of a running container.
+pub fn plan_exec(process: &Process, inputs: &ExecInputs) -> Result<(Vec<Step>, Program), LaunchError> {
+    let program = process::plan_program(process, inputs.listen_fds)?;
+    let for_process =
+        ProcessInputs { seccomp: inputs.seccomp, lenient: inputs.lenient, set_groups: true, is_init: false };
+    let mut steps = Vec::with_capacity(32);
+    if inputs.cgroup {
+        steps.push(Step::JoinCgroup);
+    }
+    steps.push(Step::JoinNamespaces);
+    if inputs.user_namespace {
+        steps.push(Step::BecomeRoot);
+    }
+    steps.push(Step::NewSession);
+    if let Some(size) = inputs.terminal {
+        steps.push(Step::Console { size: size.or_else(|| process::plan_console_size(process)), node: false });
+    }
+    steps.push(Step::Umask(0o022));
+    process::plan_settings(process, for_process, &mut steps)?;
+    let own = (process.user().uid() != 0 || inputs.user_namespace).then_some(process.user().uid());
+    steps.push(Step::Stdio { own });
+    process::plan_identity(process, for_process, &mut steps)?;
+    process::plan_execution(process, for_process, &mut steps);
+    Ok((steps, program))
+}
+
+/// What an exec is planned from besides the process.
+#[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a separate yes or no of the caller")]
+pub struct ExecInputs {
+    /// The terminal's size when there is a terminal.
+    pub terminal: Option<Option<Size>>,
+    /// There is a cgroup to join.
+    pub cgroup: bool,
+    /// There is a filter to install.
+    pub seccomp: bool,
+    /// Limits that cannot be raised are cut instead.
+    pub lenient: bool,
+    /// The container has a user namespace of its own.
+    pub user_namespace: bool,
+    /// See [`crate::Exec`].
+    pub listen_fds: u32,
+}
+
+fn c_string(text: &str, what: &str) -> Result<CString, LaunchError> {
+    CString::new(text).map_err(|_nul| LaunchError::plan(format!("{what} {text:?} contains a zero byte")))
+}
+
+fn c_path(path: &Path, what: &str) -> Result<CString, LaunchError> {
+    let bytes = path.as_os_str().as_bytes();
+    CString::new(bytes).map_err(|_nul| LaunchError::plan(format!("{what} {path:?} contains a zero byte")))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,7 @@
+//! Real containers, as root, from a root file system with busybox in it.
+//!
+//! `harness` makes the root and runs programs in it; each other module holds the tests of one subject. Everything a test makes
+//! (mounts, cgroups, processes) is gone when it ends: the mounts die with their namespace, the rest is looked for.
+
+mod basics;
+mod harness;
