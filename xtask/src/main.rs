@@ -2,6 +2,7 @@
 //!
 //! One entry for people and for CI. Every step prints the command that repeats it alone.
 
+mod bench;
 mod dist;
 mod fixtures;
 mod step;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
     let rest: Vec<String> = args.collect();
     let result = match command.as_str() {
         "test" => test::main(&rest),
+        "bench" => bench::main(&rest),
         "fixtures" => fixtures::main(),
         "tidy" => tidy::main(),
         "dist" => dist::main(),
