@@ -52,20 +52,18 @@ impl Weight {
     }
 
     fn verdict(&self) -> (String, String) {
-        let ours = self.amount(Engine::Minke);
+        let Some(ours) = self.amount(Engine::Minke) else { return (String::new(), "no figure".to_owned()) };
         match self.bound {
-            Bound::Kilobytes { at_most, stretch } => {
-                let verdict = ours.map(|ours| word(ours <= at_most, ours <= stretch));
-                (
-                    format!("{} ({})", kilobytes(at_most), kilobytes(stretch)),
-                    verdict.unwrap_or_else(|| "no figure".to_owned()),
-                )
-            }
+            Bound::Kilobytes { at_most, stretch } => (
+                format!("{} ({})", kilobytes(at_most), kilobytes(stretch)),
+                word(ours <= at_most, ours <= stretch),
+            ),
             Bound::Part { of, at_most, stretch } => {
-                let promise = Promise { against: of, at_most, stretch };
+                let promise = format!("{} ({}) of {}", part(at_most), part(stretch), of.title());
+                let Some(theirs) = self.amount(of) else { return (promise, "no peer".to_owned()) };
                 #[expect(clippy::cast_precision_loss, reason = "kilobytes are far below 2^52")]
-                let ratio = |ours: u64, theirs: u64| ours as f64 / theirs as f64;
-                judge(promise, ours, self.amount(of), ratio)
+                let ratio = ours as f64 / theirs as f64;
+                (promise, format!("{} {}", part(ratio), word(ratio <= at_most, ratio <= stretch)))
             }
         }
     }
@@ -136,8 +134,7 @@ impl Report {
             let (_, cell) = cells.iter().find(|(found, _)| *found == engine)?;
             cell.as_ref().ok().and_then(Samples::median)
         };
-        let (promise, verdict) =
-            judge(row.promise, median(ours), median(row.promise.against), ratio_of_times);
+        let (promise, verdict) = judge(row.promise, median(ours), median(row.promise.against));
         let mut texts = Vec::new();
         let mut data = Map::new();
         for (engine, cell) in &cells {
@@ -253,28 +250,18 @@ impl Report {
     }
 }
 
-/// The promise in words, and what came of it.
-fn judge<T>(
-    promise: Promise,
-    ours: Option<T>,
-    theirs: Option<T>,
-    ratio: impl Fn(T, T) -> f64,
-) -> (String, String) {
+fn judge(promise: Promise, ours: Option<Duration>, theirs: Option<Duration>) -> (String, String) {
     let text =
         format!("{} ({}) of {}", part(promise.at_most), part(promise.stretch), promise.against.title());
     let verdict = match (ours, theirs) {
         (Some(ours), Some(theirs)) => {
-            let ratio = ratio(ours, theirs);
+            let ratio = ours.as_secs_f64() / theirs.as_secs_f64();
             format!("{} {}", part(ratio), word(ratio <= promise.at_most, ratio <= promise.stretch))
         }
         (None, _) => "no figure".to_owned(),
         (_, None) => "no peer".to_owned(),
     };
     (text, verdict)
-}
-
-fn ratio_of_times(ours: Duration, theirs: Duration) -> f64 {
-    ours.as_secs_f64() / theirs.as_secs_f64()
 }
 
 fn time_cell(samples: &Samples, ours: Option<Duration>) -> String {
@@ -314,13 +301,14 @@ mod tests {
     #[test]
     fn a_promise_is_held_missed_or_stretched() {
         let promise = Promise { against: Engine::Docker, at_most: 0.05, stretch: 0.025 };
-        let verdict = |ours| judge(promise, ours, Some(Duration::from_secs(1)), ratio_of_times).1;
-        let millis = |time| verdict(Some(Duration::from_millis(time)));
+        let verdict = |ours: u64| {
+            judge(promise, Some(Duration::from_millis(ours)), Some(Duration::from_millis(1000))).1
+        };
         assert_eq!(
-            [millis(20), millis(50), millis(51)],
+            [verdict(20), verdict(50), verdict(51)],
             ["1/50 held, stretch too", "1/20 held", "1/19.6 MISSED"]
         );
-        assert_eq!(verdict(None), "no figure");
-        assert_eq!(judge(promise, Some(Duration::ZERO), None, ratio_of_times).1, "no peer");
+        assert_eq!(judge(promise, None, None).1, "no figure");
+        assert_eq!(judge(promise, Some(Duration::from_millis(1)), None).1, "no peer");
     }
 }

@@ -103,7 +103,7 @@ pub(crate) fn all() -> Vec<Row> {
             ..row("run-d", "`run -d`", of_docker(20.0, 30.0), |peers, engine, _| {
                 let name = name(engine, "run-d");
                 let time = peers.time(engine, &[detached(&name)], 1)?;
-                try_remove(peers, engine, &[name])?;
+                peers.output(engine, &["rm", "-f", &name])?;
                 Ok(time)
             })
         },
@@ -113,7 +113,7 @@ pub(crate) fn all() -> Vec<Row> {
                 let name = name(engine, "rm-f");
                 start(peers, engine, &name)?;
                 std::thread::sleep(Duration::from_millis(60));
-                try_remove(peers, engine, &[name])
+                peers.time(engine, &[vec!["rm".into(), "-f".into(), name]], 1)
             })
         },
         Row {
@@ -165,28 +165,19 @@ fn start(peers: &mut Peers, engine: Engine, name: &str) -> Result<()> {
     peers.output(engine, &words).map(|_| ())
 }
 
-/// Kill and remove: Podman waits ten seconds for the program to end by itself unless told not to.
-fn remove_words(engine: Engine) -> Vec<String> {
-    words(if engine == Engine::Podman { "rm -f -t 0" } else { "rm -f" })
-}
-
 /// Removes what a row left; a row that failed half-way may have left nothing.
 pub(crate) fn remove(peers: &mut Peers, engine: Engine, name: &str) {
-    drop(try_remove(peers, engine, &[name.to_owned()]));
+    drop(peers.output(engine, &["rm", "-f", name]));
 }
 
-fn try_remove(peers: &mut Peers, engine: Engine, names: &[String]) -> Result<Duration> {
-    peers.time(engine, &[[&remove_words(engine)[..], names].concat()], 1)
-}
-
-/// The program has ended by itself before it is deleted, as with any engine that waits for its container first.
 fn oci(peers: &mut Peers, engine: Engine, round: u32) -> Result<Duration> {
     let id = format!("{}-{round}", name(engine, "oci"));
-    let begin = [words(&format!("create --bundle {{bundle}} {id}")), words(&format!("start {id}"))];
-    let time = peers.time(engine, &begin, 1).and_then(|begin| {
-        std::thread::sleep(Duration::from_millis(20));
-        Ok(begin + peers.time(engine, &[words(&format!("delete {id}"))], 1)?)
-    });
+    let commands = [
+        words(&format!("create --bundle {{bundle}} {id}")),
+        words(&format!("start {id}")),
+        words(&format!("delete --force {id}")),
+    ];
+    let time = peers.time(engine, &commands, 1);
     if time.is_err() {
         drop(peers.output(engine, &["delete", "--force", &id]));
     }
@@ -219,7 +210,10 @@ fn many(engine: Engine) -> Vec<String> {
 }
 
 fn clean_many(peers: &mut Peers, engine: Engine) {
-    drop(try_remove(peers, engine, &many(engine)));
+    let names = many(engine);
+    let mut command = vec!["rm", "-f"];
+    command.extend(names.iter().map(String::as_str));
+    drop(peers.output(engine, &command));
 }
 
 #[cfg(test)]

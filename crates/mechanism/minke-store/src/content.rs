@@ -139,7 +139,8 @@ impl ContentStore {
             .mode(0o600)
             .open(&path)
             .map_err(io_at("create", &path))?;
-        Ok(BlobWriter { store: self, file, path, hash: Sha256::new(), size: 0, flushed: 0, done: false })
+        let temporary = Temporary { path, kept: false };
+        Ok(BlobWriter { store: self, file, temporary, hash: Sha256::new(), size: 0, flushed: 0 })
     }
 
     /// Takes in a stream, refusing it when it is not what was expected.
@@ -187,6 +188,11 @@ impl ContentStore {
         }
     }
 
+    /// Makes names given by [`FinishedBlob::publish`] durable.
+    pub fn sync_names(&self) -> Result<(), ContentError> {
+        crate::durable::sync_dir(&self.blobs).map_err(io_at("sync", &self.blobs))
+    }
+
     /// Every blob with its size, in no order.
     pub fn list(&self) -> Result<Vec<Blob>, ContentError> {
         let mut blobs = Vec::new();
@@ -207,19 +213,18 @@ impl ContentStore {
 pub struct BlobWriter<'a> {
     store: &'a ContentStore,
     file: File,
-    path: PathBuf,
+    temporary: Temporary,
     hash: Sha256,
     size: u64,
     flushed: u64,
-    done: bool,
 }
 
 /// How much may pile up in the page cache before the kernel is told to start writing: the fsync at the end is then short.
 const WRITEBACK_STEP: u64 = 16 << 20;
 
-impl BlobWriter<'_> {
+impl<'a> BlobWriter<'a> {
     pub fn append(&mut self, bytes: &[u8]) -> Result<(), ContentError> {
-        self.file.write_all(bytes).map_err(|e| io_at("write", &self.path)(e))?;
+        self.file.write_all(bytes).map_err(|e| io_at("write", &self.temporary.path)(e))?;
         self.hash.update(bytes);
         self.size += bytes.len() as u64;
         if self.size - self.flushed >= WRITEBACK_STEP {
@@ -235,7 +240,15 @@ impl BlobWriter<'_> {
     }
 
     /// Checks, syncs and names the blob. A blob of that digest that is already here stays, and this copy goes.
-    pub fn commit(mut self, expected: Expected) -> Result<Blob, ContentError> {
+    pub fn commit(self, expected: Expected) -> Result<Blob, ContentError> {
+        let store = self.store;
+        let blob = self.finish(expected)?.publish()?;
+        store.sync_names()?;
+        Ok(blob)
+    }
+
+    /// Checks and syncs the blob and leaves it without its name, to be published or dropped.
+    pub fn finish(mut self, expected: Expected) -> Result<FinishedBlob<'a>, ContentError> {
         let found = Digest::from_sha256(std::mem::take(&mut self.hash).finalize().into());
         if let Some(want) = expected.digest.filter(|want| *want != found) {
             return Err(ContentError::Digest { expected: want, found });
@@ -245,21 +258,52 @@ impl BlobWriter<'_> {
         }
         let blob = Blob { digest: found, size: self.size };
         self.store.pins.pin(found);
-        if self.store.size(found)? == Some(self.size) {
-            return Ok(blob);
+        if self.store.size(found)? != Some(self.size) {
+            self.file.sync_all().map_err(|e| io_at("sync", &self.temporary.path)(e))?;
         }
-        self.file.sync_all().map_err(|e| io_at("sync", &self.path)(e))?;
-        let path = self.store.path(found);
-        fs::rename(&self.path, &path).map_err(io_at("name", &path))?;
-        self.done = true;
-        crate::durable::sync_dir(&self.store.blobs).map_err(io_at("sync", &self.store.blobs))?;
-        Ok(blob)
+        Ok(FinishedBlob { store: self.store, temporary: self.temporary, blob })
     }
 }
 
-impl Drop for BlobWriter<'_> {
+/// A whole blob that has no name yet. Dropped, it never was.
+#[derive(Debug)]
+pub struct FinishedBlob<'a> {
+    store: &'a ContentStore,
+    temporary: Temporary,
+    blob: Blob,
+}
+
+impl FinishedBlob<'_> {
+    #[must_use]
+    pub const fn blob(&self) -> Blob {
+        self.blob
+    }
+
+    pub fn open(&self) -> Result<File, ContentError> {
+        File::open(&self.temporary.path).map_err(|e| io_at("open", &self.temporary.path)(e))
+    }
+
+    /// Gives the blob its name. [`ContentStore::sync_names`] makes the name durable.
+    pub fn publish(mut self) -> Result<Blob, ContentError> {
+        if self.store.size(self.blob.digest)? != Some(self.blob.size) {
+            let path = self.store.path(self.blob.digest);
+            fs::rename(&self.temporary.path, &path).map_err(io_at("name", &path))?;
+            self.temporary.kept = true;
+        }
+        Ok(self.blob)
+    }
+}
+
+/// A file in `tmp` that goes unless it was kept.
+#[derive(Debug)]
+struct Temporary {
+    path: PathBuf,
+    kept: bool,
+}
+
+impl Drop for Temporary {
     fn drop(&mut self) {
-        if !self.done
+        if !self.kept
             && let Err(e) = fs::remove_file(&self.path)
         {
             tracing::warn!(path = %self.path.display(), error = %e, "unfinished blob could not be removed");

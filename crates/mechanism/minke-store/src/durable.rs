@@ -1,7 +1,7 @@
-//! When bytes are on disk: early write-back, directory syncs.
+//! When bytes are on disk: early write-back, directory syncs, and which boot of the host wrote something.
 
-use std::fs::File;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::Path;
 
 /// Asks the kernel to start writing a range out without waiting for it. Only a hint: a filesystem that cannot is fine, because the
@@ -13,4 +13,17 @@ pub(crate) fn start_writeback(file: &File, offset: u64, length: u64) {
 /// Makes names in a directory durable.
 pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
+}
+
+/// Writes a small file under a new name and moves it over `path`.
+pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let new = path.with_extension("new");
+    let mut file = File::create(&new)?;
+    file.write_all(bytes)?;
+    fs::rename(&new, path)
+}
+
+/// Names this boot of the host; what was written in another one and never synced may be incomplete.
+pub(crate) fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()).unwrap_or_default()
 }

@@ -20,17 +20,20 @@ pub mod content;
 pub mod document;
 mod durable;
 pub mod hello;
+mod intake;
 pub mod layer;
 pub mod pins;
+mod pipeline;
 pub mod rootfs;
 pub mod stack;
 mod store;
+pub mod tar;
 
 pub use content::{Blob, ContentStore};
 pub use document::{
     ContainerConfig, Descriptor, Healthcheck, History, ImageConfig, Index, Manifest, Platform,
 };
-pub use layer::{Layer, LayerStore};
+pub use layer::{Layer, LayerStore, Limits};
 pub use pins::Hold;
 pub use rootfs::{Rootfs, RootfsDriver};
 pub use store::{Collected, HistoryItem, Image, Live, Store, StoreError, StoreOptions};

@@ -72,6 +72,11 @@ impl Pins {
         if pinned { None } else { Some(remove()) }
     }
 
+    /// Whether somebody is adding just now.
+    pub(crate) fn anything_held(&self) -> bool {
+        !self.lock().held.is_empty()
+    }
+
     pub(crate) fn end_sweep(&self) {
         self.lock().sweeping = None;
     }

@@ -68,8 +68,8 @@ pub struct HistoryItem {
 pub struct Live {
     /// Manifests (or indexes) of recorded images. What they name lives with them.
     pub manifests: Vec<Digest>,
-    /// Layers that containers stand on, beyond those of the images.
-    pub layers: Vec<Digest>,
+    /// The stacks (diff IDs, bottom first) that containers stand on, beyond those of recorded images.
+    pub stacks: Vec<Vec<Digest>>,
 }
 
 /// What a collection removed.
@@ -126,6 +126,10 @@ impl Store {
         self.pins.hold()
     }
 
+    pub(crate) fn pin(&self, digest: Digest) {
+        self.pins.pin(digest);
+    }
+
     /// Reads an image from its manifest.
     pub fn read_image(&self, manifest: Digest) -> Result<Image, StoreError> {
         let bytes = self.content.read(manifest)?;
@@ -142,6 +146,41 @@ impl Store {
         let kind = parsed.media_type.as_deref().unwrap_or(crate::document::media_type::OCI_MANIFEST);
         let manifest = Descriptor::new(kind, manifest, bytes.len() as u64);
         Ok(Image { id: parsed.config.digest, manifest, layers: parsed.layers, config })
+    }
+
+    /// Unpacks those layers of an image that are not unpacked, from their blobs. After a power cut some may be missing.
+    pub fn unpack_image(&self, image: &Image) -> Result<(), StoreError> {
+        for (diff_id, blob) in image.diff_ids().iter().zip(&image.layers) {
+            self.unpack_layer(*diff_id, blob.digest)?;
+        }
+        self.layers.settle_in_background();
+        Ok(())
+    }
+
+    /// Unpacks a layer from its blob unless it is here; the flag says that it was.
+    pub(crate) fn unpack_layer(&self, diff_id: Digest, blob: Digest) -> Result<bool, StoreError> {
+        self.pins.pin(diff_id);
+        self.pins.pin(blob);
+        if self.layers.find(diff_id).is_some() {
+            return Ok(true);
+        }
+        let staged = self.layers.stage(self.content.open_blob(blob)?)?;
+        if staged.diff_id != diff_id {
+            return Err(LayerError::DiffId { expected: diff_id, found: staged.diff_id }.into());
+        }
+        Ok(self.layers.commit(staged)?.1)
+    }
+
+    /// The image's root as directories, **top first**, without the init layer.
+    pub fn image_lowers(&self, image: &Image) -> Result<Vec<PathBuf>, StoreError> {
+        Ok(self.layers.lowers(image.diff_ids())?)
+    }
+
+    /// The stack that containers of the image are prepared with, **top first**: its layers under its init layer, which is made on
+    /// first use. Ask when the image arrives, so that `run` finds it made.
+    pub fn container_lowers(&self, image: &Image) -> Result<Vec<PathBuf>, StoreError> {
+        let lowers = self.image_lowers(image)?;
+        Ok(self.driver.init_layer(&init_key(image.diff_ids()), &lowers)?)
     }
 
     /// The image's size: the bytes of its layers' files, each layer once per image.
@@ -182,7 +221,11 @@ impl Store {
     }
 
     fn sweep(&self, live: &Live) -> Result<Collected, StoreError> {
-        let mut marked = Marked { blobs: HashSet::new(), layers: live.layers.iter().copied().collect() };
+        let mut marked = Marked {
+            blobs: HashSet::new(),
+            layers: live.stacks.iter().flatten().copied().collect(),
+            stacks: live.stacks.iter().map(|stack| init_key(stack)).collect(),
+        };
         for root in &live.manifests {
             self.mark(*root, &mut marked)?;
         }
@@ -194,7 +237,7 @@ impl Store {
                 collected.blobs.push(blob.digest);
             }
         }
-        for layer in self.layers.list()?.into_iter().filter(|layer| !marked.layers.contains(&layer.diff_id)) {
+        for layer in self.layers.list().into_iter().filter(|layer| !marked.layers.contains(&layer.diff_id)) {
             if let Some(retired) = self.pins.sweep(layer.diff_id, || self.layers.retire(layer.diff_id)) {
                 retired?;
                 collected.bytes += layer.size;
@@ -202,6 +245,11 @@ impl Store {
             }
         }
         self.layers.delete_retired()?;
+        if !collected.layers.is_empty() {
+            // A stack that lost a layer has no use for its init layer.
+            self.driver
+                .remove_init_layers(&|key| marked.stacks.contains(key) || self.pins.anything_held())?;
+        }
         Ok(collected)
     }
 
@@ -224,15 +272,22 @@ impl Store {
             && let Ok(config) =
                 serde_json::from_slice::<ImageConfig>(&self.content.read(manifest.config.digest)?)
         {
+            marked.stacks.insert(init_key(&config.rootfs.diff_ids));
             marked.layers.extend(config.rootfs.diff_ids);
         }
         Ok(())
     }
 }
 
+/// Names the init layer of a stack of layers (bottom first).
+fn init_key(diff_ids: &[Digest]) -> String {
+    crate::layer::chain_id(diff_ids).map_or_else(|| "empty".to_owned(), crate::layer::short_name)
+}
+
 struct Marked {
     blobs: HashSet<Digest>,
     layers: HashSet<Digest>,
+    stacks: HashSet<String>,
 }
 
 fn document<T: serde::de::DeserializeOwned>(

@@ -1,0 +1,136 @@
+//! A stack of layers copied into one plain directory, with everything a file has: owner, mode, times, attributes, hard links,
+//! and shared blocks where the filesystem can.
+
+use std::collections::HashMap;
+use std::ffi::{CString, OsStr};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{self, AtFlags, CWD, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::io::Errno;
+
+use crate::layer::diff::open_dir;
+use crate::stack::{Found, MergedDir, Stack};
+
+const DEPTH_MAX: usize = 400;
+
+/// Copies the merged view of `stack` into the existing directory `target`.
+pub(super) fn copy_stack(stack: &Stack, target: &Path) -> io::Result<()> {
+    let root = stack.root()?;
+    let mut copier = Copier { links: HashMap::new() };
+    copier.directory(&root, &open_dir(target)?, &mut PathBuf::from(target), 0)
+}
+
+struct Copier {
+    /// Where an inode with several names was copied to first.
+    links: HashMap<(u64, u64), PathBuf>,
+}
+
+impl Copier {
+    fn directory(
+        &mut self,
+        from: &MergedDir,
+        to: &OwnedFd,
+        path: &mut PathBuf,
+        depth: usize,
+    ) -> io::Result<()> {
+        if depth == DEPTH_MAX {
+            return Err(io::Error::new(io::ErrorKind::InvalidFilename, "directories are nested too deep"));
+        }
+        for (name, found) in from.entries()? {
+            path.push(OsStr::from_bytes(name.to_bytes()));
+            if found.kind() == FileType::Directory {
+                let inside = from.enter(&found)?;
+                fs::mkdirat(to, &name, Mode::RWXU)?;
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let made = fs::openat(to, &name, flags, Mode::empty())?;
+                self.directory(&inside, &made, path, depth + 1)?;
+                dress(to, &name, &found)?;
+            } else {
+                self.leaf(&found, to, &name, path)?;
+            }
+            path.pop();
+        }
+        Ok(())
+    }
+
+    #[expect(clippy::unnecessary_cast, reason = "field types differ between architectures")]
+    fn leaf(&mut self, found: &Found, to: &OwnedFd, name: &CString, path: &Path) -> io::Result<()> {
+        if found.stat.st_nlink > 1 {
+            let inode = (found.stat.st_dev as u64, found.stat.st_ino as u64);
+            if let Some(first) = self.links.get(&inode) {
+                return Ok(fs::linkat(CWD, first, to, name, AtFlags::empty())?);
+            }
+            self.links.insert(inode, path.to_owned());
+        }
+        match found.kind() {
+            FileType::RegularFile => {
+                let flags =
+                    OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let made = File::from(fs::openat(to, name, flags, Mode::RUSR | Mode::WUSR)?);
+                copy_bytes(&found.open()?, &made)?;
+            }
+            FileType::Symlink => {
+                let target = fs::readlinkat(found.holder(), name, Vec::new())?;
+                fs::symlinkat(&target, to, name)?;
+            }
+            FileType::Socket => return Ok(()),
+            kind => fs::mknodat(to, name, kind, Mode::RUSR | Mode::WUSR, found.stat.st_rdev)?,
+        }
+        dress(to, name, found)
+    }
+}
+
+/// Shares the blocks if the filesystem can, else lets the kernel copy them; holes are kept by size only.
+fn copy_bytes(from: &File, to: &File) -> io::Result<()> {
+    if fs::ioctl_ficlone(to, from).is_ok() {
+        return Ok(());
+    }
+    // The standard library picks copy_file_range, sendfile or plain reads.
+    io::copy(&mut { from }, &mut { to }).map(|_bytes| ())
+}
+
+/// Owner, mode, attributes and times of `found` onto `name` in `to`.
+fn dress(to: &OwnedFd, name: &CString, found: &Found) -> io::Result<()> {
+    let stat = &found.stat;
+    let owner = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
+    fs::chownat(to, name, Some(owner.0), Some(owner.1), AtFlags::SYMLINK_NOFOLLOW)?;
+    if found.kind() != FileType::Symlink {
+        fs::chmodat(to, name, Mode::from_raw_mode(stat.st_mode), AtFlags::empty())?;
+    }
+    copy_attributes(found.holder().as_fd(), to.as_fd(), name)?;
+    let at = |tv_sec, nanoseconds: u64| Timespec { tv_sec, tv_nsec: nanoseconds as _ };
+    #[expect(clippy::unnecessary_cast, reason = "field types differ between architectures")]
+    let times = Timestamps {
+        last_access: at(stat.st_atime, stat.st_atime_nsec as u64),
+        last_modification: at(stat.st_mtime, stat.st_mtime_nsec as u64),
+    };
+    Ok(fs::utimensat(to, name, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+fn copy_attributes(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CString) -> io::Result<()> {
+    let path = |dir: BorrowedFd<'_>| {
+        [format!("/proc/self/fd/{}/", dir.as_raw_fd()).as_bytes(), name.to_bytes()].concat()
+    };
+    let (from, to) = (path(from), path(to));
+    let mut names = vec![0; 1 << 16];
+    let size = match fs::llistxattr(&from[..], &mut names[..]) {
+        Err(Errno::NOTSUP) => return Ok(()),
+        other => other?,
+    };
+    for attribute in names[..size].split(|b| *b == 0).filter(|name| !name.is_empty()) {
+        if attribute.starts_with(b"trusted.overlay.") || attribute.starts_with(b"user.overlay.") {
+            continue;
+        }
+        let mut value = vec![0; 1 << 16];
+        let length = fs::lgetxattr(&from[..], OsStr::from_bytes(attribute), &mut value[..])?;
+        match fs::lsetxattr(&to[..], OsStr::from_bytes(attribute), &value[..length], XattrFlags::empty()) {
+            Err(Errno::NOTSUP | Errno::PERM) => {}
+            other => other?,
+        }
+    }
+    Ok(())
+}
