@@ -297,14 +297,19 @@ impl Cgroup {
 
     /// Removes the cgroup with everything below it. What is gone already is fine; what stays busy is retried for a while.
     pub fn remove(&self) -> Result<(), CgroupError> {
-        let mut first = None;
-        for dir in &self.dirs {
-            if let Err(source) = control::remove_tree(&dir.path) {
-                first.get_or_insert(CgroupError::Remove { path: dir.path.clone(), source });
-            }
-        }
-        first.map_or(Ok(()), Err)
+        remove_paths(self.dirs.iter().map(|d| &d.path))
     }
+}
+
+/// Removes a cgroup by the directories that [`Cgroup::paths`] gave, without looking at the host first.
+pub fn remove_paths<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> Result<(), CgroupError> {
+    let mut first = None;
+    for path in paths {
+        if let Err(source) = control::remove_tree(path) {
+            first.get_or_insert(CgroupError::Remove { path: path.clone(), source });
+        }
+    }
+    first.map_or(Ok(()), Err)
 }
 
 /// Reads a control file of a directory.

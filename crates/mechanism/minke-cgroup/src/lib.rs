@@ -34,7 +34,7 @@ pub mod systemd;
 
 pub use error::CgroupError;
 pub use freeze::Freezer;
-pub use group::{Cgroup, Entry, Parent};
+pub use group::{Cgroup, Entry, Parent, remove_paths};
 pub use host::{Hierarchy, Host, Layout, Mode, Version};
 pub use oom::OomWatch;
 pub use plan::{

@@ -2,6 +2,7 @@
 //! privilege fails instead of passing.
 
 #![expect(unsafe_code, reason = "a child enters its cgroup between fork and exec")]
+#![expect(clippy::unwrap_used, reason = "a failed step of a test is its failure")]
 
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;

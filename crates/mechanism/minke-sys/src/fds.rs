@@ -73,6 +73,17 @@ pub unsafe fn take_inherited(fd: RawFd) -> Result<OwnedFd> {
     Ok(owned)
 }
 
+/// A close-on-exec copy of a descriptor this process was given by number; the number stays as it is. `EBADF` when it is
+/// not open.
+pub fn duplicate(fd: RawFd) -> Result<OwnedFd> {
+    if fd < 0 {
+        return Err(Errno::BADF);
+    }
+    // SAFETY: the borrow is only handed to fcntl(F_DUPFD_CLOEXEC), which answers EBADF for a number that is not open.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+    rustix::io::fcntl_dupfd_cloexec(borrowed, 3)
+}
+
 /// The numbers of all open descriptors of this process, lowest first. Allocates.
 pub fn list_open() -> std::io::Result<Vec<RawFd>> {
     let mut numbers = Vec::new();

@@ -29,6 +29,7 @@ pub mod sched;
 pub mod scm;
 pub mod sealed;
 pub mod seccomp;
+pub mod signalfd;
 pub mod signals;
 pub mod sigwait;
 pub mod spawn;

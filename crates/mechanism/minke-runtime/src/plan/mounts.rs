@@ -137,6 +137,18 @@ pub fn plan_propagation(word: &str) -> Option<(Propagation, Depth)> {
     found.map(|(_, propagation, depth)| (*propagation, *depth))
 }
 
+/// Every word an entry's options may hold, sorted, for `features`.
+#[must_use]
+pub fn option_words() -> Vec<String> {
+    let own = ["bind", "rbind", "remount", "tmpcopyup", "idmap", "ridmap"].map(str::to_owned);
+    let flags = FLAG_WORDS.iter().flat_map(|(word, ..)| [(*word).to_owned(), format!("r{word}")]);
+    let others = SUPER_WORDS.iter().map(|(word, ..)| (*word).to_owned());
+    let propagation = PROPAGATION_WORDS.iter().map(|(word, ..)| (*word).to_owned());
+    let mut words: Vec<String> = own.into_iter().chain(flags).chain(others).chain(propagation).collect();
+    words.sort();
+    words
+}
+
 /// Reads the options of one entry.
 #[must_use]
 pub fn plan_options(words: &[String]) -> Options {
