@@ -1,0 +1,81 @@
+//! How an engine shall be: where it keeps things and what containers get when nobody says otherwise.
+//!
+//! Reading daemon.json and flags is the face's work; this is what comes of it.
+
+use std::path::PathBuf;
+
+use minke_api::StringMap;
+use minke_net::BridgeConfig;
+use minke_store::rootfs::DriverChoice;
+
+/// The settings of one engine. [`Config::default`] is what `minke daemon` without flags runs with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What must survive a reboot: images, containers, the ledger.
+    pub data_root: PathBuf,
+    /// What goes with a reboot: sockets, locks.
+    pub exec_root: PathBuf,
+    /// The default bridge.
+    pub bridge: BridgeConfig,
+    /// How many namespaces wait for containers without a network.
+    pub isolated_ready: usize,
+    /// How many blank keepers stand ready.
+    pub blanks: usize,
+    /// The program that becomes nursery and keepers: this one.
+    pub keeper_program: PathBuf,
+    /// The parent of containers' cgroups, from the root of each hierarchy.
+    pub cgroup_parent: String,
+    /// The storage driver.
+    pub storage_driver: DriverChoice,
+    /// The log driver of containers that name none.
+    pub log_driver: String,
+    /// Its options.
+    pub log_options: StringMap,
+    /// Name servers of containers that name none; the host's when empty.
+    pub dns: Vec<String>,
+    /// Their options.
+    pub dns_options: Vec<String>,
+    /// Their search domains.
+    pub dns_search: Vec<String>,
+    /// Labels of the engine, shown by `info`.
+    pub labels: Vec<String>,
+    /// `--init` for containers that do not say.
+    pub init: bool,
+    /// `info` says so.
+    pub debug: bool,
+    /// Seconds between SIGTERM and SIGKILL when the engine shuts down containers or `stop` names no time.
+    pub stop_timeout: i64,
+    /// Version of the engine, for `version` and `info`.
+    pub version: String,
+    /// The commit it was built from.
+    pub git_commit: String,
+    /// When it was built, RFC 3339.
+    pub build_time: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_root: PathBuf::from("/var/lib/minke"),
+            exec_root: PathBuf::from("/run/minke"),
+            bridge: BridgeConfig::default(),
+            isolated_ready: 2,
+            blanks: 4,
+            keeper_program: PathBuf::from("/proc/self/exe"),
+            cgroup_parent: "/minke".to_owned(),
+            storage_driver: DriverChoice::default(),
+            log_driver: "json-file".to_owned(),
+            log_options: StringMap::new(),
+            dns: Vec::new(),
+            dns_options: Vec::new(),
+            dns_search: Vec::new(),
+            labels: Vec::new(),
+            init: false,
+            debug: false,
+            stop_timeout: 10,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            git_commit: String::new(),
+            build_time: String::new(),
+        }
+    }
+}

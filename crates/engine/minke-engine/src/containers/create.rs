@@ -1,0 +1,218 @@
+//! Create: from a request to a record. Nothing runs yet, nothing is mounted; a few directories are made at the start.
+
+use std::sync::Arc;
+
+use minke_api::container::{
+    ContainerConfig, ContainerCreateRequest, ContainerCreateResponse, HostConfig, StrSlice,
+};
+use minke_base::ContainerId;
+
+use super::container::Container;
+use super::record::{Life, Record};
+use super::{Containers, validate};
+use crate::clock::Moment;
+use crate::error::{Error, Result};
+use crate::images::Image;
+use crate::spec::{MASKED_PATHS, READONLY_PATHS, environment};
+
+impl Containers {
+    /// Makes a container that does not run yet.
+    pub async fn create(
+        self: &Arc<Self>,
+        name: Option<&str>,
+        platform: Option<&str>,
+        request: ContainerCreateRequest,
+    ) -> Result<ContainerCreateResponse> {
+        let (container, warnings) = self.plan_container(name, platform, request)?;
+        let recorded = self.parts.ledger.insert_container(
+            container.id.as_str(),
+            &container.record().name,
+            &*container.record(),
+            &container.life(),
+        );
+        if let Err(error) = recorded {
+            self.parts.registry.release_name(&container.record().name);
+            return Err(error.into());
+        }
+        container.set_recorded();
+        self.parts.registry.insert(Arc::clone(&container));
+        self.publish(&container, "create", &[]);
+        Ok(ContainerCreateResponse { id: container.id.as_str().to_owned(), warnings })
+    }
+
+    /// Checks the request and makes the container in memory, its name taken. The ledger does not know it yet.
+    pub(super) fn plan_container(
+        &self,
+        name: Option<&str>,
+        platform: Option<&str>,
+        mut request: ContainerCreateRequest,
+    ) -> Result<(Arc<Container>, Vec<String>)> {
+        let mut warnings = validate::check_create(&mut request, &self.parts.facts)?;
+        let image = self.parts.images.resolve_for_container(&request.config.image, platform)?;
+        merge_image(&mut request.config, &image, &mut warnings);
+        // A single empty word takes the image's entrypoint away.
+        if request.config.entrypoint.as_ref().is_some_and(|words| words.len() == 1 && words[0].is_empty()) {
+            request.config.entrypoint = None;
+        }
+        if environment::program(&request.config).is_empty() {
+            return Err(Error::invalid(minke_api::texts::NO_COMMAND));
+        }
+        self.check_joined(&mut request.host_config)?;
+        self.fill_host_defaults(&mut request.host_config)?;
+        super::files::check_extra_hosts(&request.host_config)?;
+        let id = ContainerId::random();
+        self.fill_names(&mut request.config, &request.host_config, &id);
+        let endpoint = request.networking_config.endpoints_config.unwrap_or_default().into_values().next();
+        let endpoint = endpoint.unwrap_or_default();
+        let mac_address = [endpoint.mac_address, std::mem::take(&mut request.config.mac_address)]
+            .into_iter()
+            .find(|mac| !mac.is_empty())
+            .unwrap_or_default();
+        if !mac_address.is_empty() && mac_address.parse::<minke_net::Mac>().is_err() {
+            return Err(Error::invalid(format!(
+                "invalid config for network bridge: invalid MAC address {mac_address}"
+            )));
+        }
+        let name = self.parts.registry.reserve_name(name, &id)?;
+        let record = Record {
+            name,
+            created: Moment::now(),
+            image: image.id.clone(),
+            layers: image.diff_ids.clone(),
+            config: request.config,
+            host: request.host_config,
+            platform: "linux".to_owned(),
+            mac_address,
+            ipv4_address: endpoint.ipam_config.map(|ipam| ipam.ipv4_address).unwrap_or_default(),
+            private_paths: image.volumes.clone(),
+        };
+        Ok((Container::new(id, record, Life::default(), image), warnings))
+    }
+
+    /// Containers that are joined must exist; what was a name becomes an id, as Docker records it.
+    fn check_joined(&self, host: &mut HostConfig) -> Result<()> {
+        for (mode, strict) in
+            [(&mut host.pid_mode, true), (&mut host.ipc_mode, true), (&mut host.network_mode, false)]
+        {
+            let Some(target) = mode.strip_prefix("container:") else { continue };
+            match self.find(target) {
+                Ok(container) => *mode = format!("container:{}", container.id),
+                Err(error) if strict => return Err(Error::invalid(error.message())),
+                // Docker looks for the owner of a network only when the container starts.
+                Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn fill_host_defaults(&self, host: &mut HostConfig) -> Result<()> {
+        let facts = &self.parts.facts;
+        if matches!(host.network_mode.as_str(), "" | "default") {
+            host.network_mode = "bridge".to_owned();
+        }
+        if host.shm_size == 0 {
+            host.shm_size = 64 << 20;
+        }
+        if host.ipc_mode.is_empty() {
+            host.ipc_mode = "private".to_owned();
+        }
+        if host.pid_mode == "private" {
+            host.pid_mode.clear();
+        }
+        if host.cgroupns_mode.is_empty() {
+            let private = facts.pure_v2 && !host.privileged;
+            host.cgroupns_mode = if private { "private" } else { "host" }.to_owned();
+        }
+        host.runtime = "minke".to_owned();
+        if host.restart_policy.name.is_empty() {
+            host.restart_policy.name = "no".to_owned();
+        }
+        if host.memory > 0 && host.memory_swap == 0 && facts.swap_limit {
+            host.memory_swap = host.memory.saturating_mul(2);
+        }
+        if host.oom_kill_disable.is_none() && !facts.pure_v2 {
+            host.oom_kill_disable = Some(false);
+        }
+        if host.init.is_none() && self.parts.config.init {
+            host.init = Some(true);
+        }
+        let words = |list: &[&str]| Some(list.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
+        if !host.privileged {
+            host.masked_paths = host.masked_paths.take().or_else(|| words(&MASKED_PATHS));
+            host.readonly_paths = host.readonly_paths.take().or_else(|| words(&READONLY_PATHS));
+        }
+        self.fill_log_defaults(host)
+    }
+
+    fn fill_log_defaults(&self, host: &mut HostConfig) -> Result<()> {
+        let log = &mut host.log_config;
+        if log.kind.is_empty() {
+            log.kind.clone_from(&self.parts.config.log_driver);
+            let own = log.config.get_or_insert_default();
+            for (key, value) in &self.parts.config.log_options {
+                own.entry(key.clone()).or_insert_with(|| value.clone());
+            }
+        }
+        log.config.get_or_insert_default();
+        super::logs::check_log_config(log)
+    }
+
+    fn fill_names(&self, config: &mut ContainerConfig, host: &HostConfig, id: &ContainerId) {
+        if !config.hostname.is_empty() {
+            return;
+        }
+        config.hostname = match host.network_mode.as_str() {
+            "host" => self.parts.facts.hostname.clone(),
+            _ if host.uts_mode == "host" => self.parts.facts.hostname.clone(),
+            mode if mode.starts_with("container:") => String::new(),
+            _ => id.short().to_owned(),
+        };
+    }
+}
+
+/// Fills in what the image says and the request does not.
+fn merge_image(config: &mut ContainerConfig, image: &Image, warnings: &mut Vec<String>) {
+    let defaults = &image.defaults;
+    if config.entrypoint.as_ref().is_none_or(|words| words.is_empty()) {
+        if config.cmd.as_ref().is_none_or(|words| words.is_empty()) {
+            config.cmd = defaults.cmd.clone().map(StrSlice);
+        }
+        if config.entrypoint.is_none() {
+            config.entrypoint = defaults.entrypoint.clone().map(StrSlice);
+        }
+    }
+    config.env = environment::with_image(config.env.take(), &defaults.env);
+    if config.user.is_empty() {
+        config.user.clone_from(&defaults.user);
+    }
+    if config.working_dir.is_empty() {
+        config.working_dir.clone_from(&defaults.working_dir);
+    } else {
+        config.working_dir = crate::spec::mounts::clean(&config.working_dir);
+    }
+    if config.stop_signal.is_empty() {
+        config.stop_signal = defaults.stop_signal.clone().unwrap_or_default();
+    }
+    if config.stop_timeout.is_none() {
+        config.stop_timeout = defaults.stop_timeout;
+    }
+    let labels = config.labels.get_or_insert_default();
+    for (key, value) in &defaults.labels {
+        labels.entry(key.clone()).or_insert_with(|| value.clone());
+    }
+    if !defaults.exposed_ports.is_empty() {
+        let ports = config.exposed_ports.get_or_insert_default();
+        ports.extend(defaults.exposed_ports.keys().map(|port| (port.clone(), minke_api::Empty {})));
+    }
+    if !defaults.volumes.is_empty() {
+        let volumes = config.volumes.get_or_insert_default();
+        volumes.extend(defaults.volumes.keys().map(|path| (path.clone(), minke_api::Empty {})));
+    }
+    let checks = defaults
+        .healthcheck
+        .as_ref()
+        .is_some_and(|check| check.test.first().is_some_and(|word| word != "NONE"));
+    if checks && config.healthcheck.is_none() {
+        warnings.push("the image's health check is not run: health checks are not built yet".to_owned());
+    }
+}

@@ -1,0 +1,95 @@
+//! Signals by the names and numbers that people type: `TERM`, `SIGTERM`, `15`, `RTMIN+3`.
+
+use crate::error::{Error, Result};
+
+const NAMES: &[(&str, i32)] = &[
+    ("HUP", 1),
+    ("INT", 2),
+    ("QUIT", 3),
+    ("ILL", 4),
+    ("TRAP", 5),
+    ("ABRT", 6),
+    ("IOT", 6),
+    ("BUS", 7),
+    ("FPE", 8),
+    ("KILL", 9),
+    ("USR1", 10),
+    ("SEGV", 11),
+    ("USR2", 12),
+    ("PIPE", 13),
+    ("ALRM", 14),
+    ("TERM", 15),
+    ("STKFLT", 16),
+    ("CHLD", 17),
+    ("CLD", 17),
+    ("CONT", 18),
+    ("STOP", 19),
+    ("TSTP", 20),
+    ("TTIN", 21),
+    ("TTOU", 22),
+    ("URG", 23),
+    ("XCPU", 24),
+    ("XFSZ", 25),
+    ("VTALRM", 26),
+    ("PROF", 27),
+    ("WINCH", 28),
+    ("IO", 29),
+    ("POLL", 29),
+    ("PWR", 30),
+    ("SYS", 31),
+];
+
+const RTMIN: i32 = 34;
+const RTMAX: i32 = 64;
+
+/// The default of `docker kill`.
+pub const KILL: i32 = 9;
+/// The default of `docker stop`.
+pub const TERM: i32 = 15;
+
+/// The number of the signal that `text` names; an error in Docker's words for anything else.
+pub fn parse(text: &str) -> Result<i32> {
+    number(text).ok_or_else(|| Error::invalid(format!("invalid signal: {text}")))
+}
+
+fn number(text: &str) -> Option<i32> {
+    if let Ok(number) = text.parse::<i32>() {
+        return (1..=RTMAX).contains(&number).then_some(number);
+    }
+    let upper = text.to_ascii_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    if let Some((_, number)) = NAMES.iter().find(|(known, _)| *known == name) {
+        return Some(*number);
+    }
+    let offset = |digits: &str| digits.parse::<i32>().ok().filter(|n| (0..=15).contains(n));
+    match name {
+        "RTMIN" => Some(RTMIN),
+        "RTMAX" => Some(RTMAX),
+        _ => name
+            .strip_prefix("RTMIN+")
+            .and_then(offset)
+            .map(|n| RTMIN + n)
+            .or_else(|| name.strip_prefix("RTMAX-").and_then(offset).map(|n| RTMAX - n)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_numbers_and_real_time_signals_are_known() {
+        for (text, wanted) in
+            [("SIGTERM", 15), ("term", 15), ("9", 9), ("RTMIN+3", 37), ("SIGRTMAX-14", 50), ("64", 64)]
+        {
+            assert_eq!(parse(text).expect(text), wanted);
+        }
+    }
+
+    #[test]
+    fn anything_else_is_refused_in_dockers_words() {
+        for text in ["0", "65", "NOPE", "", "-1", "RTMIN+99"] {
+            assert_eq!(parse(text).expect_err(text).message(), format!("invalid signal: {text}"));
+        }
+    }
+}
