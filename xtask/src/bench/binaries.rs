@@ -79,7 +79,7 @@ fn add(weight: &mut Weight, engine: Engine, root: &str, programs: &[&str]) {
     let mut found = Vec::new();
     for program in programs {
         let size =
-            |dir: &&str| fs::metadata(format!("{root}/{dir}/{program}")).ok().filter(fs::Metadata::is_file);
+            |dir: &str| fs::metadata(format!("{root}/{dir}/{program}")).ok().filter(fs::Metadata::is_file);
         if let Some(file) = DIRS.iter().copied().find_map(size) {
             total += file.len() / 1024;
             found.push(*program);
