@@ -553,7 +553,9 @@ impl IsolatedNamespaces {
     /// # Errors
     /// When the kernel refuses.
     pub fn claim(&self) -> Result<OwnedFd, BridgeError> {
-        match self.stock.take() {
+        let ready = self.stock.take();
+        self.stock.tend();
+        match ready {
             Some(netns) => Ok(netns),
             None => Ok(self.outside.on_own_thread(Outside::make_isolated)?),
         }
