@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::address::Ipv4Net;
-use crate::bridge::{Bridge, BridgeConfig, BridgeError, IsolatedNamespaces};
+use crate::bridge::{Bridge, BridgeConfig, BridgeError};
 use crate::endpoint::{Claim, ClaimRequest};
+use crate::isolated::IsolatedNamespaces;
 use crate::links::Which;
 use crate::netlink::{Batch, Family, Socket};
 use crate::nft::apply::{apply_table, read_chains, read_rules};
@@ -400,6 +401,28 @@ fn masquerading_hides_the_container_behind_the_host() {
         let _stream = inside(&here.netns, || TcpStream::connect(target).unwrap());
         let (_, from) = listener.accept().unwrap();
         assert_eq!(from.ip(), world.facts().address);
+    });
+}
+
+#[test]
+fn rules_that_somebody_removes_or_blocks_while_the_engine_runs_come_back() {
+    in_fresh_host(|| {
+        let mut filter = Socket::open(Family::Netfilter).unwrap();
+        let bridge = open(config(0));
+        hostile_forward(&mut filter, "filter", "FORWARD", 2);
+        let passage = |filter: &mut Socket| read_rules(filter, 2, "filter", "FORWARD").unwrap().len();
+        until("the passage is opened", || passage(&mut filter) == 2);
+        crate::nft::apply::remove_table(&mut filter, "minke-mk0").unwrap();
+        let rules =
+            |filter: &mut Socket| read_rules(filter, 1, "minke-mk0", "to-mk0").map_or(0, |rules| rules.len());
+        until("the table is back", || rules(&mut filter) == 3);
+        bridge.remove().unwrap();
+        std::thread::sleep(Duration::from_millis(700));
+        assert_eq!(
+            (passage(&mut filter), rules(&mut filter)),
+            (0, 0),
+            "a bridge that was removed stays removed"
+        );
     });
 }
 
