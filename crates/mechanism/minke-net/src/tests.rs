@@ -543,6 +543,12 @@ fn measure_claims() {
             times.sort();
             println!("{name}: p50 {:?} p95 {:?} max {:?}", times[100], times[190], times[199]);
         };
+        for name in ["first", "second", "third"] {
+            let start = Instant::now();
+            let bridge = open(config(0));
+            println!("open, {name} time: {:?}", start.elapsed());
+            drop(bridge);
+        }
         measure("claim from stock, idle 60 ms", 4, Duration::from_millis(60));
         measure("claim from stock", 4, Duration::ZERO);
         measure("claim made inline, idle 60 ms", 0, Duration::from_millis(60));
