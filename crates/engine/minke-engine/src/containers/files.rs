@@ -89,7 +89,8 @@ impl Containers {
             .iter()
             .map(|text| {
                 text.parse().map_err(|source| {
-                    Error::invalid(format!("bad nameserver address: {text}")).caused_by(source)
+                    Error::invalid(format!("bad nameserver address: {text}"))
+                        .caused_by(std::net::AddrParseError::from(source))
                 })
             })
             .collect::<Result<_>>()?;

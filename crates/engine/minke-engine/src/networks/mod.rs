@@ -147,8 +147,9 @@ impl Networks {
         let bridge = self.bridge.as_ref().map_err(|text| failed(text))?;
         let address = match address {
             "" => None,
-            text => Some(text.parse().map_err(|source: std::net::AddrParseError| {
-                Error::invalid(format!("invalid IPv4 address: {text}")).caused_by(source)
+            text => Some(text.parse().map_err(|source| {
+                Error::invalid(format!("invalid IPv4 address: {text}"))
+                    .caused_by(std::net::AddrParseError::from(source))
             })?),
         };
         let request = ClaimRequest { container, address, mac: mac.parse().ok() };

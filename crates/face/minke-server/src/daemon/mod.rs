@@ -1,0 +1,238 @@
+//! The daemon's role.
+//!
+//! | | |
+//! |---|---|
+//! | started by | the service manager, a person, or the CLI on demand (`minke daemon`, `dockerd`) |
+//! | inherits | sockets from 3 on when `LISTEN_FDS` says so; the pipe that `MINKE_READY_FD` names |
+//! | touches | data-root, exec-root, its sockets; everything the engine touches |
+//! | reports | log on stderr, one byte on the ready pipe, `READY=1` to `NOTIFY_SOCKET` |
+//! | ends | on SIGTERM and SIGINT, with 0; containers run on |
+
+mod file;
+mod flags;
+mod options;
+mod ready;
+
+use std::ffi::OsString;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use minke_engine::Engine;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::prelude::*;
+use tracing_subscriber::reload;
+
+use self::flags::Given;
+use self::options::{LogOptions, Plan, Reader};
+use self::ready::Pidfile;
+use crate::listen::{self, Address, Listener};
+use crate::serve::Shared;
+
+const DOCKER_SOCKET: &str = "/var/run/docker.sock";
+
+/// Runs the daemon until it is told to end.
+pub fn main(args: Vec<OsString>) -> ExitCode {
+    let args: Vec<String> = args.into_iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    let flags = match flags::parse(&args) {
+        Ok(flags) => flags,
+        Err(error) => return fail(&format!("{error}\nSee 'minke daemon --help'."), 125),
+    };
+    let reader = Reader(&flags);
+    if reader.flag("help") {
+        return print(&flags::help());
+    }
+    if reader.flag("version") {
+        return print(&format!("minke version {}\n", env!("CARGO_PKG_VERSION")));
+    }
+    let (given, plan) = match configure(&flags) {
+        Ok(configured) => configured,
+        Err(text) => return fail(&text, 1),
+    };
+    if reader.flag("validate") {
+        return print("configuration OK\n");
+    }
+    let log = start_log(&plan.log);
+    match run(plan, &flags, given, &log) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(text) => fail(&format!("failed to start daemon: {text}"), 1),
+    }
+}
+
+/// Where the configuration file is, and whether somebody said so.
+fn config_file(flags: &Given) -> (PathBuf, bool) {
+    let reader = Reader(flags);
+    (PathBuf::from(reader.text("config-file")), reader.has("config-file"))
+}
+
+/// Flags and file together, and what they mean.
+fn configure(flags: &Given) -> Result<(Given, Plan), String> {
+    let (path, named) = config_file(flags);
+    let file = file::read(&path, named).map_err(|error| error.to_string())?;
+    let given = file::merge(flags.clone(), file).map_err(|what| {
+        format!("unable to configure the Docker daemon with file {}: {what}", path.display())
+    })?;
+    let plan = options::plan(&given)?;
+    Ok((given, plan))
+}
+
+#[expect(clippy::print_stdout, reason = "what --help and --version are for")]
+fn print(text: &str) -> ExitCode {
+    print!("{text}");
+    match std::io::stdout().flush() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the daemon's last words, with or without a log")]
+fn fail(text: &str, code: u8) -> ExitCode {
+    eprintln!("{text}");
+    ExitCode::from(code)
+}
+
+/// Changes the log's level later.
+type Level = reload::Handle<LevelFilter, tracing_subscriber::Registry>;
+
+fn start_log(options: &LogOptions) -> Option<Level> {
+    let (filter, handle) = reload::Layer::new(LevelFilter::from_level(options.level));
+    let colours = options.colours && std::io::stderr().is_terminal();
+    let layer =
+        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours).with_target(false);
+    // A second start in one process (tests) keeps the first log.
+    tracing_subscriber::registry().with(filter).with(layer).try_init().is_ok().then_some(handle)
+}
+
+fn run(plan: Plan, flags: &Given, given: Given, log: &Option<Level>) -> Result<(), String> {
+    // A client that goes away is an error of the write, not a signal to die of; Rust has arranged that. Sockets first: whoever
+    // is second must not touch what belongs to the first.
+    let (listeners, sockets) = open_sockets(&plan)?;
+    let _sockets = Sockets(sockets);
+    let _pidfile = Pidfile::create(&plan.pidfile)?;
+    // One thread runs all connections and the engine's services: what a request needs is then done without waking another.
+    // Work that blocks has threads of its own.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .thread_keep_alive(Duration::from_secs(10))
+        .build()
+        .map_err(|error| format!("start the runtime: {error}"))?;
+    runtime.block_on(async {
+        let engine = Engine::open(plan.engine.clone()).await.map_err(|error| error.to_string())?;
+        let shared = Shared::new(engine.clone(), plan.settings.clone());
+        let mut accepting = Vec::new();
+        for listener in listeners {
+            accepting.push(tokio::spawn(listen::serve(listener, Arc::clone(&shared))));
+        }
+        ready::announce();
+        tracing::info!(version = %plan.settings.version, "ready");
+        wait_for_end(flags, given, log).await?;
+        ready::notify("STOPPING=1");
+        for task in accepting {
+            task.abort();
+        }
+        if !shared.work.drain(Duration::from_secs(plan.shutdown_timeout)).await {
+            tracing::warn!("requests under way did not end in {} s", plan.shutdown_timeout);
+        }
+        engine.shutdown().await;
+        tracing::info!("ended; containers run on");
+        Ok(())
+    })
+}
+
+/// Socket files that are ours, removed at the end.
+struct Sockets(Vec<PathBuf>);
+
+impl Drop for Sockets {
+    fn drop(&mut self) {
+        for path in &self.0 {
+            if let Err(error) = std::fs::remove_file(path) {
+                tracing::warn!("remove {}: {error}", path.display());
+            }
+        }
+    }
+}
+
+fn open_sockets(plan: &Plan) -> Result<(Vec<Listener>, Vec<PathBuf>), String> {
+    let group = Some(plan.group.as_str());
+    if plan.group_named && crate::listen::group_id(group).is_none() {
+        return Err(format!("group {} not found", plan.group));
+    }
+    let mut listeners = Vec::new();
+    for host in &plan.hosts {
+        let opened = listen::open(host, group, &plan.protection).map_err(|error| chain(&error))?;
+        listeners.extend(opened);
+    }
+    if plan.docker_socket {
+        listeners.extend(open_docker_socket(group));
+    }
+    let sockets = listeners.iter().filter_map(|listener| listener.path().cloned()).collect();
+    Ok((listeners, sockets))
+}
+
+/// Docker's own address, unless somebody answers there or somebody else's file is in the way.
+fn open_docker_socket(group: Option<&str>) -> Vec<Listener> {
+    let path = Path::new(DOCKER_SOCKET);
+    if listen::is_served(path) {
+        return Vec::new();
+    }
+    match listen::open(&Address::Unix(path.to_owned()), group, &listen::Protection::default()) {
+        Ok(listeners) => listeners,
+        Err(error) => {
+            tracing::info!("not serving {DOCKER_SOCKET}: {}", chain(&error));
+            Vec::new()
+        }
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
+
+/// Until SIGTERM or SIGINT; SIGHUP reads the configuration file again on the way.
+async fn wait_for_end(flags: &Given, mut given: Given, log: &Option<Level>) -> Result<(), String> {
+    let listen = |kind| signal(kind).map_err(|error| format!("listen for signals: {error}"));
+    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    let mut hangup = listen(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = hangup.recv() => reload_file(flags, &mut given, log),
+        }
+    }
+}
+
+/// What can change while the daemon runs does; the rest is named. A file that is wrong changes nothing.
+fn reload_file(flags: &Given, given: &mut Given, log: &Option<Level>) {
+    ready::notify("RELOADING=1");
+    match configure(flags) {
+        Ok((new, plan)) => {
+            if let Some(log) = log
+                && let Err(error) = log.modify(|level| *level = LevelFilter::from_level(plan.log.level))
+            {
+                tracing::warn!("change the log's level: {error}");
+            }
+            let changed: Vec<&str> = flags::FLAGS
+                .iter()
+                .map(|flag| flag.name)
+                .filter(|name| given.get(name) != new.get(name) && !matches!(*name, "debug" | "log-level"))
+                .collect();
+            if !changed.is_empty() {
+                tracing::warn!("changes of {} take effect when the daemon starts again", changed.join(", "));
+            }
+            *given = new;
+            tracing::info!("configuration read again");
+        }
+        Err(text) => tracing::error!("configuration not read again: {text}"),
+    }
+    ready::notify("READY=1");
+}

@@ -1,0 +1,71 @@
+//! Endpoints of later issues: each says in a sentence that it is not there, none pretends.
+
+use hyper::{Method, StatusCode};
+use minke_base::Kind;
+use serde_json::json;
+
+use crate::http::answer::{self, Failure, Outcome};
+
+fn not_built(what: &str) -> Outcome {
+    Err(Failure::not_built(what))
+}
+
+pub(super) fn login() -> Outcome {
+    not_built("logging in to registries is")
+}
+
+pub(super) fn stats() -> Outcome {
+    not_built("statistics of containers (stats) are")
+}
+
+pub(super) fn export() -> Outcome {
+    not_built("exporting a container's filesystem (export) is")
+}
+
+pub(super) fn archive() -> Outcome {
+    not_built("copying files from and to containers (cp) is")
+}
+
+pub(super) fn search() -> Outcome {
+    not_built("searching registries for images is")
+}
+
+pub(super) fn push() -> Outcome {
+    not_built("pushing images to registries is")
+}
+
+pub(super) fn attestations() -> Outcome {
+    not_built("listing attestations of images is")
+}
+
+pub(super) fn networks() -> Outcome {
+    not_built("making and changing networks (network create, connect, disconnect, rm) is")
+}
+
+pub(super) fn volumes() -> Outcome {
+    not_built("making volumes is")
+}
+
+/// Groups of endpoints that are missing as a whole; `None` when Docker has no such page either.
+pub(super) fn dispatch(method: &Method, path: &[&str]) -> Option<Outcome> {
+    Some(match (method.as_str(), path) {
+        // There is no builder, hence no cache: the truth, and `system prune` asks for it.
+        ("POST", ["build", "prune"]) => answer::json(&json!({"CachesDeleted": null, "SpaceReclaimed": 0})),
+        ("POST", ["build"] | ["build", "cancel"] | ["session"] | ["grpc"]) => not_built("building images is"),
+        ("POST", ["commit"]) => not_built("making an image from a container (commit) is"),
+        ("GET", ["distribution", _, ..]) => not_built("asking registries about images is"),
+        ("GET", ["plugins"]) => answer::json(&json!([])),
+        (_, ["plugins", _, ..]) => not_built("running plugins is"),
+        ("POST", ["swarm", "init" | "join"]) => not_built("swarm mode is"),
+        ("POST", ["swarm", "leave"]) => {
+            Err(Failure::new(Kind::Unavailable, "This node is not part of a swarm"))
+        }
+        (_, ["swarm" | "nodes" | "services" | "tasks" | "secrets" | "configs", ..]) => Err(Failure::new(
+            Kind::Unavailable,
+            "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node \
+             to swarm and try again.",
+        )),
+        ("OPTIONS", _) => answer::done(StatusCode::OK),
+        _ => return None,
+    })
+}
