@@ -35,6 +35,13 @@ impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Filters {
 }
 
 impl Filters {
+    /// The same filters and one value more.
+    #[must_use]
+    pub fn with(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.0.entry(name.into()).or_default().push(value.into());
+        self
+    }
+
     /// Whether nothing is filtered.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -1,11 +1,10 @@
 //! Attach: hand a client's socket to the keeper, or hold it until the container starts.
 
-use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use minke_api::framing;
-use minke_keeper::protocol::{AttachSpec, Body, ResizeRequest, Target, Wire};
+use minke_keeper::protocol::{AttachSpec, Body, ResizeRequest, Target, Wire, detach_keys};
 use minke_logs::LogLine;
 
 use super::Containers;
@@ -174,37 +173,9 @@ pub(super) async fn write_all(socket: OwnedFd, bytes: Vec<u8>) {
 /// unless they were asked for.
 pub(super) fn parse_detach_keys(text: Option<&str>, tty: bool) -> Result<Vec<u8>> {
     let Some(text) = text.filter(|text| !text.is_empty()) else {
-        return Ok(if tty { vec![0x10, 0x11] } else { Vec::new() });
+        return Ok(if tty { detach_keys::DEFAULT.to_vec() } else { Vec::new() });
     };
-    let special: BTreeMap<char, u8> =
-        [('@', 0), ('[', 27), ('\\', 28), (']', 29), ('^', 30), ('_', 31)].into();
-    let invalid = || Error::invalid(format!("Invalid detach keys ({text}) provided"));
-    text.split(',')
-        .map(|key| {
-            let mut letters = key.chars();
-            match (letters.next(), letters.next()) {
-                (Some(letter), None) if letter.is_ascii() => {
-                    u8::try_from(letter).map_err(|_not_ascii| invalid())
-                }
-                _ => {
-                    let name = key
-                        .strip_prefix("ctrl-")
-                        .or_else(|| key.strip_prefix("CTRL-"))
-                        .ok_or_else(invalid)?;
-                    let mut letters = name.chars();
-                    match (letters.next(), letters.next()) {
-                        (Some(letter), None) if letter.is_ascii_alphabetic() => {
-                            Ok(u8::try_from(letter.to_ascii_lowercase()).map_err(|_not_ascii| invalid())?
-                                - b'a'
-                                + 1)
-                        }
-                        (Some(letter), None) => special.get(&letter).copied().ok_or_else(invalid),
-                        _ => Err(invalid()),
-                    }
-                }
-            }
-        })
-        .collect()
+    detach_keys::parse(text).ok_or_else(|| Error::invalid(format!("Invalid detach keys ({text}) provided")))
 }
 
 #[cfg(test)]

@@ -11,12 +11,16 @@ use std::time::Duration;
 
 use minke_base::ContainerId;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::exec::Exec;
 use super::record::{Life, Phase, Record};
 use super::requests::ClientStream;
 use crate::images::Image;
 use crate::keepers::Connection;
+
+/// How long a keeper may take to leave; it serves clients that are slow to read.
+const KEEPER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What others wait for.
 #[derive(Clone, Debug, Default)]
@@ -51,6 +55,8 @@ pub(crate) struct Container {
     pub(crate) transition: tokio::sync::Mutex<()>,
     pub(crate) progress: watch::Sender<Progress>,
     keeper: Mutex<Option<Arc<Connection>>>,
+    /// Follows the keeper until it has left.
+    watcher: Mutex<Option<JoinHandle<()>>>,
     early: Mutex<Vec<EarlyClient>>,
     execs: Mutex<BTreeMap<String, Arc<Exec>>>,
     next_client: AtomicU64,
@@ -94,6 +100,7 @@ impl Container {
             transition: tokio::sync::Mutex::new(()),
             progress: watch::Sender::new(progress),
             keeper: Mutex::new(None),
+            watcher: Mutex::new(None),
             early: Mutex::new(Vec::new()),
             execs: Mutex::new(BTreeMap::new()),
             next_client: AtomicU64::new(1),
@@ -146,6 +153,20 @@ impl Container {
 
     pub(crate) fn set_keeper(&self, keeper: Option<Arc<Connection>>) {
         *lock(&self.keeper) = keeper;
+    }
+
+    pub(crate) fn set_watcher(&self, watcher: JoinHandle<()>) {
+        *lock(&self.watcher) = Some(watcher);
+    }
+
+    /// Waits until the keeper of the run before has left: it takes the container's cgroup with it, which a new run
+    /// would otherwise lose under its feet.
+    pub(crate) async fn await_last_keeper(&self) {
+        let Some(mut watcher) = lock(&self.watcher).take() else { return };
+        if tokio::time::timeout(KEEPER_PATIENCE, &mut watcher).await.is_err() {
+            tracing::warn!(container = self.id.as_str(), "its last keeper is still there");
+            watcher.abort();
+        }
     }
 
     /// A number for an attached client, unique in this container's life under this daemon.

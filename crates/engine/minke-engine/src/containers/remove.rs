@@ -93,19 +93,26 @@ impl Containers {
         drop(container.take_early_clients());
         let data = self.data_dir(container.id.as_str());
         let exec = self.exec_dir(container.id.as_str());
-        let containers = Arc::clone(self);
-        drop(tokio::task::spawn_blocking(move || {
-            containers.parts.blanks.refill();
-            if let Err(error) = containers.delete_directory(&data) {
-                tracing::warn!(path = %data.display(), %error, "a container's directory stays until the next start");
+        let (containers, container) = (Arc::clone(self), Arc::clone(container));
+        tokio::spawn(async move {
+            // The keeper has the layer mounted until it has taken the container apart.
+            container.await_last_keeper().await;
+            let cleared = tokio::task::spawn_blocking(move || {
+                if let Err(error) = containers.delete_directory(&data) {
+                    tracing::warn!(path = %data.display(), %error, "a container's directory stays until the next start");
+                }
+                remove_tree(&exec);
+                containers.parts.blanks.refill();
+                if containers.parts.ledger.checkpoint_due()
+                    && let Err(error) = containers.parts.ledger.checkpoint()
+                {
+                    tracing::warn!(error = %crate::error::chain(&error), "checkpoint failed");
+                }
+            });
+            if let Err(error) = cleared.await {
+                tracing::warn!(%error, "a container's directory stays until the next start");
             }
-            remove_tree(&exec);
-            if containers.parts.ledger.checkpoint_due()
-                && let Err(error) = containers.parts.ledger.checkpoint()
-            {
-                tracing::warn!(error = %crate::error::chain(&error), "checkpoint failed");
-            }
-        }));
+        });
     }
 
     /// Removes a container's directory, shared memory and writable layer included.
@@ -121,16 +128,19 @@ impl Containers {
     }
 
     /// After an exit: what only a running container has.
-    pub(super) fn clear_run_state(self: &Arc<Self>, container: &Container) {
+    pub(super) async fn clear_run_state(&self, container: &Container) {
         let data = self.data_dir(container.id.as_str());
         let exec = self.exec_dir(container.id.as_str());
         let shares = container.record().host.ipc_mode == "shareable";
-        drop(tokio::task::spawn_blocking(move || {
+        let cleared = tokio::task::spawn_blocking(move || {
             if shares {
                 unmount_shared_memory(&data.join("shm"));
             }
             remove_tree(&exec);
-        }));
+        });
+        if let Err(error) = cleared.await {
+            tracing::warn!(%error, "a run directory stays until the next start");
+        }
     }
 
     /// Ends what a container whose keeper is gone has left running, by its cgroup.

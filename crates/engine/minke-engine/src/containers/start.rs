@@ -84,6 +84,7 @@ impl Containers {
         container: &Arc<Container>,
         console_size: Option<[u32; 2]>,
     ) -> std::result::Result<(), FailedStart> {
+        container.await_last_keeper().await;
         container.count_start();
         let prepared = self.prepare(container, console_size)?;
         let endpoint = prepared.endpoint.clone();
@@ -232,9 +233,9 @@ impl Containers {
         self.publish(container, "start", &[]);
         let containers = Arc::clone(self);
         let watched = Arc::clone(container);
-        tokio::spawn(
-            async move { containers.supervise(watched, launched.connection, launched.events).await },
-        );
+        container.set_watcher(tokio::spawn(async move {
+            containers.supervise(watched, launched.connection, launched.events).await;
+        }));
         match recorded {
             Ok(()) => {
                 container.set_recorded();

@@ -5,8 +5,8 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use minke_keeper::protocol::{Body, Event, Exit};
-use tokio::sync::mpsc;
+use minke_keeper::protocol::{Body, Event, Exit, Reply};
+use tokio::sync::{mpsc, oneshot};
 
 use super::Containers;
 use super::container::Container;
@@ -14,6 +14,9 @@ use super::record::Phase;
 use super::restart::{Ending, Policy};
 use crate::clock::Moment;
 use crate::keepers::Connection;
+
+/// The keeper's answer to being told that it may forget: its container is taken apart.
+pub(crate) type Farewell = Option<oneshot::Receiver<Reply>>;
 
 impl Containers {
     /// Follows one running container until its end.
@@ -26,7 +29,8 @@ impl Containers {
         while let Some(event) = events.recv().await {
             match event {
                 Event::Exited(exit) => {
-                    self.record_exit(&container, exit, Some(&connection)).await;
+                    let farewell = self.record_exit(&container, exit, Some(&connection)).await;
+                    self.see_off(&container, farewell).await;
                     return;
                 }
                 Event::ExecExited { exec, exit } => self.record_exec_exit(&container, &exec, exit),
@@ -47,7 +51,7 @@ impl Containers {
         container: &Arc<Container>,
         exit: Exit,
         connection: Option<&Arc<Connection>>,
-    ) {
+    ) -> Farewell {
         let record = container.record();
         let policy = Policy::from_wire(
             &record.host.restart_policy.name,
@@ -81,19 +85,15 @@ impl Containers {
         } else {
             self.parts.ledger.save_life(id, &life)
         };
-        match recorded {
+        let farewell = match (recorded, connection) {
             // Only now may the keeper forget it.
-            Ok(()) => {
-                if let Some(connection) = connection
-                    && let Err(error) = connection.tell(Body::Forget).await
-                {
-                    tracing::debug!(error = %crate::error::chain(&error), "the keeper left before it was told");
-                }
-            }
-            Err(error) => {
+            (Ok(()), Some(connection)) => connection.begin(Body::Forget, Vec::new()).await.ok(),
+            (Ok(()), None) => None,
+            (Err(error), _) => {
                 tracing::error!(container = id, error = %crate::error::chain(&error), "an exit is not recorded");
+                None
             }
-        }
+        };
         container.set_keeper(None);
         if goes {
             self.parts.registry.remove(container);
@@ -120,7 +120,20 @@ impl Containers {
         match pause {
             Some(pause) => self.restart_later(container, pause),
             None if goes => self.clear_away(container),
-            None => self.clear_run_state(container),
+            None => {}
+        }
+        farewell
+    }
+
+    /// Waits until the keeper has taken the container apart, and removes what only a running container has. The next
+    /// start of the same container waits for this.
+    pub(crate) async fn see_off(self: &Arc<Self>, container: &Arc<Container>, farewell: Farewell) {
+        if let Some(done) = farewell {
+            // Gone without an answer is as good.
+            drop(done.await);
+        }
+        if container.phase() != Phase::Removing {
+            self.clear_run_state(container).await;
         }
     }
 
@@ -169,7 +182,8 @@ impl Containers {
                 "the container's keeper was killed".clone_into(&mut life.error);
             }
         });
-        self.record_exit(container, exit, None).await;
+        let farewell = self.record_exit(container, exit, None).await;
+        self.see_off(container, farewell).await;
         crate::recovery::remove_exit_record(&left);
     }
 }

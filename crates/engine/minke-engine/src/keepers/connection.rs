@@ -69,6 +69,20 @@ impl Connection {
 
     /// Asks, with descriptors riding along, and waits for the answer.
     pub async fn ask(&self, body: Body, fds: Vec<OwnedFd>) -> Result<Reply, KeeperError> {
+        let answer = self.begin(body, fds).await?;
+        match answer.await {
+            Ok(Reply::Refused { refusal, text }) => Err(KeeperError::Refused { refusal, text }),
+            Ok(reply) => Ok(reply),
+            Err(_gone) => Err(KeeperError::Gone),
+        }
+    }
+
+    /// Asks, and leaves the answer to be waited for later. It fails when the keeper goes away instead.
+    pub async fn begin(
+        &self,
+        body: Body,
+        fds: Vec<OwnedFd>,
+    ) -> Result<oneshot::Receiver<Reply>, KeeperError> {
         let seq = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
         match &mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -78,11 +92,7 @@ impl Connection {
         self.send(&Request::new(seq, body), &fds).await?;
         // They are the keeper's now.
         drop(fds);
-        match answer.await {
-            Ok(Reply::Refused { refusal, text }) => Err(KeeperError::Refused { refusal, text }),
-            Ok(reply) => Ok(reply),
-            Err(_gone) => Err(KeeperError::Gone),
-        }
+        Ok(answer)
     }
 
     /// Asks for something whose only answer is that it is done.

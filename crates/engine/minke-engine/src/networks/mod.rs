@@ -106,9 +106,9 @@ impl Networks {
         &self.warnings
     }
 
-    /// The bridge's own address.
+    /// The bridge's own address: what `host-gateway` means.
     pub(crate) fn gateway(&self) -> Option<Ipv4Addr> {
-        self.bridge.as_ref().ok().map(|bridge| bridge.facts().gateway)
+        self.bridge.as_ref().ok().map(|bridge| bridge.facts().address)
     }
 
     /// The bridge's id.
@@ -136,7 +136,7 @@ impl Networks {
                 let isolated = self.isolated.as_ref().map_err(|text| failed(text))?;
                 let netns =
                     isolated.claim().map_err(|source| failed(&source.to_string()).caused_by(source))?;
-                Ok(Claimed { netns: Some(netns), ready: false, endpoint: None })
+                Ok(Claimed { netns: Some(netns), ready: true, endpoint: None })
             }
             Mode::Bridge => self.claim_bridge(container, address, mac),
         }

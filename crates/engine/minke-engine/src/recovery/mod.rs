@@ -99,7 +99,9 @@ async fn adopt_keeper(containers: &Arc<Containers>, container: &Arc<Container>, 
             life.phase = Phase::Running;
             life.started_at = Moment(state.started_at);
         });
-        containers.record_exit(container, exit, Some(&connection)).await;
+        let farewell = containers.record_exit(container, exit, Some(&connection)).await;
+        containers.see_off(container, farewell).await;
+        drop(events);
         return Adopted::Ended;
     }
     let life = container.change_life(|life| {
@@ -115,8 +117,9 @@ async fn adopt_keeper(containers: &Arc<Containers>, container: &Arc<Container>, 
     }
     container.set_keeper(Some(Arc::clone(&connection)));
     container.progress.send_modify(|progress| progress.live = true);
-    let (containers, container) = (Arc::clone(containers), Arc::clone(container));
-    tokio::spawn(async move { containers.supervise(container, connection, events).await });
+    let (containers, watched) = (Arc::clone(containers), Arc::clone(container));
+    container
+        .set_watcher(tokio::spawn(async move { containers.supervise(watched, connection, events).await }));
     Adopted::Running
 }
 
@@ -140,7 +143,8 @@ async fn record_end(containers: &Arc<Containers>, container: &Arc<Container>) {
             life.phase = Phase::Running;
         }
     });
-    containers.record_exit(container, exit, None).await;
+    let farewell = containers.record_exit(container, exit, None).await;
+    containers.see_off(container, farewell).await;
     remove_exit_record(&directory);
 }
 
