@@ -126,6 +126,7 @@ impl PrivateDaemon {
             std::thread::sleep(Duration::from_millis(10));
         }
         remove_network(&self.bridge());
+        remove_cgroups(&self.bridge());
         if self.mounted {
             step::output(&["umount", &self.data().to_string_lossy()])?;
             self.mounted = false;
@@ -161,6 +162,20 @@ fn remove_network(bridge: &str) {
             }
         });
     });
+}
+
+/// The daemon's cgroup parent is empty by now, under whatever hierarchies the host has; one that is not stays, and shows a leak.
+fn remove_cgroups(name: &str) {
+    let root = Path::new("/sys/fs/cgroup");
+    let hierarchies = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
+    for hierarchy in std::iter::once(root.to_owned()).chain(hierarchies) {
+        let group = hierarchy.join(name);
+        if group.is_dir()
+            && let Err(error) = fs::remove_dir(&group)
+        {
+            step::complain(&format!("{} is left: {error}", group.display()));
+        }
+    }
 }
 
 /// The type of the file system that holds `path`, from the longest mount point above it.

@@ -330,3 +330,15 @@ pub(crate) fn container_id(output: &str) -> Result<String> {
         None => bail!("`run -d` printed no container id but {output:?}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_id_is_found_among_warnings() {
+        let id = "ab".repeat(32);
+        assert_eq!(container_id(&format!("WARNING: no swap\n{id}\n")).unwrap(), id);
+        assert!(container_id("Error").is_err());
+    }
+}

@@ -110,3 +110,36 @@ impl Options {
 fn number(word: &str, value: &str) -> Result<u32> {
     value.parse().with_context(|| format!("{word}: {value} is not a number"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Option<Options>> {
+        Options::parse(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn rows_and_engines_narrow_the_run() {
+        let options = parse("--row ps --row oci --engine crun --rounds 7").unwrap().unwrap();
+        assert!(options.wants_row("ps") && options.wants_row("oci") && !options.wants_row("exec"));
+        assert!(options.wants_engine("crun") && !options.wants_engine("docker"));
+        let rounds: Vec<_> = super::super::rows::all()
+            .iter()
+            .filter(|row| ["ps", "logs"].contains(&row.key))
+            .map(|row| options.rounds_of(row))
+            .collect();
+        assert_eq!(rounds, [7, 2]);
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused_by_name() {
+        for (line, named) in
+            [("--fast", "--fast"), ("--row nope", "nope"), ("--rounds x", "x"), ("--rounds 0", "1")]
+        {
+            let refused = format!("{:#}", parse(line).unwrap_err());
+            assert!(refused.contains(named), "{line}: {refused}");
+        }
+        assert!(parse("--help").unwrap().is_none());
+    }
+}

@@ -96,7 +96,7 @@ impl Engine {
         });
         recovery::adopt_all(&containers).await;
         recovery::sweep(&containers).await;
-        let id = ledger.setting("engine.id", || uuid())?;
+        let id = ledger.setting("engine.id", uuid)?;
         let system = Arc::new(System {
             id,
             config,

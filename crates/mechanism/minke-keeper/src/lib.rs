@@ -5,5 +5,21 @@
 //! what daemon and keeper say to each other, [`init`] is the program behind `--init`.
 //! How a container is built is `minke-runtime`'s business, what a log file looks like `minke-logs`'s.
 
+mod background;
+mod client;
+mod connection;
+mod ending;
+pub mod init;
+mod keeper;
+mod keys;
+mod launching;
 pub mod nursery;
+mod outbox;
+mod program;
 pub mod protocol;
+mod requests;
+mod tending;
+mod unframer;
+
+/// For what is tried and has no consequence when it fails; the caller says beside it why that is so.
+fn best_effort<T, E>(_outcome: Result<T, E>) {}

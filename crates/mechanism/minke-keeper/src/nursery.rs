@@ -2,7 +2,7 @@
 //!
 //! Why: a keeper must not be forked by the threaded daemon, nor exec'ed on the way of `run`. The nursery is
 //! exec'ed once, stays single-threaded, and hands out the daemon's end of a fresh socket pair per blank, by
-//! SCM_RIGHTS. Because blanks are forked, their relocated and heap pages stay shared.
+//! SCM_RIGHTS. Its children are reaped by the kernel (it ignores SIGCHLD; a blank sets that back). Because blanks are forked, their relocated and heap pages stay shared.
 //!
 //! ```text
 //! daemon:  Nursery::spawn ─▶ try_take / take ─▶ (launch over the blank's socket) ─▶ refill
@@ -19,9 +19,18 @@ use std::{
     os::unix::net::UnixStream,
     path::Path,
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
-use crate::protocol::{Decoder, socket};
+use minke_cgroup::Host;
+use minke_sys::{dispositions, forked, memory, process};
+use rustix::event::{PollFd, PollFlags, Timespec};
+
+use crate::{
+    best_effort,
+    keeper::{self, Warm},
+    protocol::{Decoder, socket},
+};
 
 /// The word that makes the binary a nursery: `minke keeper-nursery`.
 pub const ROLE: &str = "keeper-nursery";
@@ -123,6 +132,82 @@ impl Drop for Nursery {
         // The nursery ends on its own when the socket closes; only its exit status has to be collected.
         if self.socket.shutdown(std::net::Shutdown::Both).is_ok() {
             drop(self.child.wait());
+        }
+    }
+}
+
+/// The nursery's life, and those of the keepers forked from it: the binary calls this for the role [`ROLE`], first thing,
+/// and ends with the code it gives.
+#[must_use]
+pub fn main() -> i32 {
+    let Ok(socket) = io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from) else { return 1 };
+    if detach_from_daemon().is_err() {
+        return 1;
+    }
+    let Ok(host) = Host::probe() else { return 1 };
+    let warm = Warm { host };
+    // Found out once here instead of once in each keeper: which vector instructions this processor has.
+    let _ = memchr::memchr(b'\n', &[0; 64]);
+    let Ok((ended, blankness)) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC) else { return 1 };
+    match breed(socket) {
+        Some(control) => {
+            drop(ended);
+            keeper::live(control, &warm, blankness);
+        }
+        None => {
+            drop(blankness);
+            see_off(&ended);
+        }
+    }
+    0
+}
+
+/// Waits a moment for the blanks, whose daemon is gone too: they are reaped here, and do not become orphans on their way
+/// out. Each holds the pipe's other end for as long as it is blank.
+fn see_off(ended: &OwnedFd) {
+    let mut fds = [PollFd::new(ended, PollFlags::IN)];
+    let moment = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+    best_effort(rustix::event::poll(&mut fds, Some(&moment)));
+    // A process closes its descriptors a little before it is gone.
+    std::thread::sleep(Duration::from_millis(5));
+}
+
+/// 0, 1 and 2 become `/dev/null`; the signals that end a daemon do not end its containers.
+fn detach_from_daemon() -> rustix::io::Result<()> {
+    let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC;
+    let null = rustix::fs::open("/dev/null", flags, rustix::fs::Mode::empty())?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    rustix::stdio::dup2_stderr(&null)?;
+    memory::keep_heap_small();
+    dispositions::ignore(&[libc::SIGHUP, libc::SIGINT, libc::SIGTERM, libc::SIGPIPE, libc::SIGCHLD])?;
+    process::set_name("minke:nursery")
+}
+
+/// Forks a blank for every byte that comes. In the nursery it ends with the daemon and gives `None`; in each blank it
+/// gives the blank's socket.
+fn breed(daemon: UnixStream) -> Option<UnixStream> {
+    let mut asked = [0; 16];
+    loop {
+        let count = match rustix::io::retry_on_intr(|| rustix::io::read(&daemon, &mut asked)) {
+            Ok(0) | Err(_) => return None,
+            Ok(count) => count,
+        };
+        for _ in 0..count {
+            let Ok((ours, theirs)) = UnixStream::pair() else { continue };
+            match forked::fork() {
+                Ok(forked::Side::Child) => {
+                    // A keeper wants the exit codes of its children.
+                    best_effort(dispositions::restore(&[libc::SIGCHLD]));
+                    return Some(theirs);
+                }
+                Ok(forked::Side::Parent(_)) => {}
+                // The daemon sees the blank's end and asks again.
+                Err(_) => drop(theirs),
+            }
+            if socket::send(&daemon, &[0], &[ours.as_fd()]).is_err() {
+                return None;
+            }
         }
     }
 }

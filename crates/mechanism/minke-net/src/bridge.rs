@@ -7,7 +7,6 @@
 //! What the bridge needs to be is put in place by [`crate::reconcile`]; what the packet filter holds is [`crate::nft`]'s.
 
 use std::net::Ipv4Addr;
-use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,24 +16,27 @@ use crate::endpoint::{Claim, ClaimRequest, Endpoint};
 use crate::links::Which;
 use crate::namespace::{NamespaceError, Outside};
 use crate::netlink::{Batch, Family, NetlinkError, Socket};
-use crate::nft::apply::{apply_table, read_guard, remove_table};
-use crate::nft::foreign::{apply_passage, remove_passage};
+use crate::nft::apply::{read_guard, remove_table};
+use crate::nft::foreign::remove_passage;
 use crate::nft::plan::{NetworkRules, plan_rules, table_name};
+use crate::nft::watch::{Firewall, Watch};
 use crate::plug::{PlugPlan, Plugged};
+use crate::plugger::{Job, Plugger};
 use crate::reconcile::{Placed, place_bridge, repair_endpoints};
-use crate::stock::{Stock, Worker};
+use crate::stock::Stock;
 use crate::{host, host::Forwarding};
 
 /// After a claim the link's alias is brought up to date when the container has started.
 const ALIAS_DELAY: Duration = Duration::from_millis(60);
 /// The kernel lets a link go 15 to 60 ms after its namespace's last holder.
 const FIRST_LOOK: Duration = Duration::from_millis(20);
-const NEXT_LOOK: Duration = Duration::from_millis(20);
-const LATER_LOOK: Duration = Duration::from_secs(1);
 /// An address that is being given back is waited for this long when somebody needs it.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Namespaces of a daemon that was killed vanish by themselves within this time.
 const ORPHAN_DELAY: Duration = Duration::from_secs(2);
+
+const LEGACY_IPTABLES: &str = "the host uses legacy iptables, whose rules nftables cannot see: if its FORWARD chain drops, \
+                               containers do not reach other hosts";
 
 /// How the bridge shall be; each field has the daemon flag or daemon.json key of the same meaning.
 #[derive(Clone, Debug)]
@@ -123,7 +125,7 @@ pub enum BridgeError {
     Namespace(#[from] NamespaceError),
     #[error("configure the network")]
     Netlink(#[from] NetlinkError),
-    #[error("start the thread that keeps network namespaces ready")]
+    #[error("start the threads of the bridge")]
     Thread { source: std::io::Error },
 }
 
@@ -134,6 +136,7 @@ pub struct Bridge {
     facts: BridgeFacts,
     index: u32,
     table: Option<String>,
+    watch: Option<Watch>,
     addresses: Arc<Mutex<Addresses>>,
     plan: PlugPlan,
     outside: Outside,
@@ -145,12 +148,12 @@ pub struct Bridge {
 
 /// Addresses and those among them that wait for their link to go.
 #[derive(Debug)]
-struct Addresses {
-    allocator: Allocator,
-    leaving: Vec<Ipv4Addr>,
+pub(crate) struct Addresses {
+    pub(crate) allocator: Allocator,
+    pub(crate) leaving: Vec<Ipv4Addr>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // What these guard stays whole when a holder panics: bitmaps and sockets that skip answers of others.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -195,15 +198,20 @@ impl Bridge {
         if let Forwarding::Refused(error) = &forwarding {
             warnings.push(format!("IPv4 forwarding is disabled and cannot be switched on ({error}): containers do not reach other hosts"));
         }
-        let (table, filter) = if config.firewall {
-            let name = table_name(&config.name);
-            let (socket, more) =
-                apply_firewall(&config, &facts, &name, matches!(forwarding, Forwarding::SwitchedOn))
-                    .map_err(|source| BridgeError::Firewall { name: config.name.clone(), source })?;
-            warnings.extend(more);
-            (Some(name), Some(Mutex::new(socket)))
+        let (table, filter, watch) = if config.firewall {
+            let table = table_name(&config.name);
+            let refused = |source| BridgeError::Firewall { name: config.name.clone(), source };
+            let mut socket = Socket::open(Family::Netfilter)?;
+            let switched_on = matches!(forwarding, Forwarding::SwitchedOn);
+            let firewall =
+                plan_firewall(&mut socket, &config, &facts, &table, switched_on).map_err(refused)?;
+            warnings.extend(firewall.apply(&mut socket).map_err(refused)?);
+            warnings.extend(host::has_legacy_iptables().then(|| LEGACY_IPTABLES.to_owned()));
+            let watch = Watch::open(firewall, Socket::open(Family::Netfilter)?)
+                .map_err(|source| BridgeError::Thread { source })?;
+            (Some(table), Some(Mutex::new(socket)), Some(watch))
         } else {
-            (None, None)
+            (None, None, None)
         };
 
         let plan = PlugPlan {
@@ -226,7 +234,7 @@ impl Bridge {
         }
         let route = Mutex::new(route);
         Ok((
-            Self { facts, index: placed.index, table, addresses, plan, outside, route, filter, stock },
+            Self { facts, index: placed.index, table, watch, addresses, plan, outside, route, filter, stock },
             warnings,
         ))
     }
@@ -304,7 +312,7 @@ impl Bridge {
             if !worth_waiting || std::time::Instant::now() > deadline {
                 return Err(error);
             }
-            std::thread::sleep(NEXT_LOOK / 4);
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 
@@ -349,6 +357,8 @@ impl Bridge {
     /// When the kernel refuses; what could be removed has been removed.
     pub fn remove(self) -> Result<(), BridgeError> {
         drop(self.stock);
+        // Before the rules go, or they would be put back.
+        drop(self.watch);
         let firewall = match (&self.filter, &self.table) {
             (Some(socket), Some(table)) => {
                 let mut socket = lock(socket);
@@ -382,119 +392,27 @@ fn facts(config: &BridgeConfig, placed: &Placed) -> Result<BridgeFacts, BridgeEr
     })
 }
 
-fn apply_firewall(
+/// The rules of this bridge; guarded when the engine has switched routing on, now or when it made the table that is there.
+fn plan_firewall(
+    socket: &mut Socket,
     config: &BridgeConfig,
     facts: &BridgeFacts,
     table: &str,
     switched_on: bool,
-) -> Result<(Socket, Vec<String>), NetlinkError> {
-    let mut socket = Socket::open(Family::Netfilter)?;
-    let guard = config.forward_guard && (switched_on || read_guard(&mut socket, table)?);
+) -> Result<Firewall, NetlinkError> {
+    let guard = config.forward_guard && (switched_on || read_guard(socket, table)?);
     let network = NetworkRules {
         bridge: facts.name.clone(),
         subnet: facts.subnet,
         masquerade: facts.masquerade,
         icc: facts.icc,
     };
-    apply_table(&mut socket, &plan_rules(table, &[network], guard))?;
-    let mut warnings = apply_passage(&mut socket, table, &facts.name)?;
-    if host::has_legacy_iptables() {
-        warnings.push(
-            "the host uses legacy iptables, whose rules nftables cannot see: if its FORWARD chain drops, containers do not \
-             reach other hosts"
-                .to_owned(),
-        );
-    }
-    Ok((socket, warnings))
+    Ok(Firewall { table: plan_rules(table, &[network], guard), bridge: facts.name.clone() })
 }
 
 /// The alias by which a link of ours is known; all of them start as the empty container's does.
 fn alias_of(container: &str) -> String {
     format!("minke:{container}")
-}
-
-/// The stock's worker: makes plugged namespaces, and does what may wait.
-struct Plugger {
-    outside: Outside,
-    route: Socket,
-    plan: PlugPlan,
-    addresses: Arc<Mutex<Addresses>>,
-}
-
-#[derive(Debug)]
-enum Job {
-    Alias {
-        index: u32,
-        alias: String,
-    },
-    /// Free the address when the link has gone.
-    Leave {
-        address: Ipv4Addr,
-        index: u32,
-        name: String,
-        looks: u32,
-    },
-    /// A link that nobody owned when the daemon started: delete it if it is still there.
-    DropOrphan {
-        index: u32,
-        name: String,
-    },
-}
-
-impl Worker for Plugger {
-    type Item = Plugged;
-    type Error = NamespaceError;
-    type Job = Job;
-
-    fn make(&mut self) -> Result<Plugged, NamespaceError> {
-        Plugged::make(&self.outside, &mut self.route, &self.plan)
-    }
-
-    fn run(&mut self, job: Job) -> Option<(Job, Duration)> {
-        match job {
-            Job::Alias { index, alias } => {
-                let mut batch = Batch::new();
-                batch.set_alias(Which::Index(index), &alias);
-                if let Err(error) = self.route.apply(batch) {
-                    // Its container may be gone already.
-                    tracing::debug!("{alias}: {error}");
-                }
-                None
-            }
-            Job::Leave { address, index, name, looks } => {
-                if self.has_link(index, &name) {
-                    let pause = if looks < 50 { NEXT_LOOK } else { LATER_LOOK };
-                    return Some((
-                        Job::Leave { address, index, name, looks: looks.saturating_add(1) },
-                        pause,
-                    ));
-                }
-                let mut addresses = lock(&self.addresses);
-                addresses.leaving.retain(|leaving| *leaving != address);
-                addresses.allocator.free(address);
-                None
-            }
-            Job::DropOrphan { index, name } => {
-                if self.has_link(index, &name) {
-                    let mut batch = Batch::new();
-                    batch.delete_link(index);
-                    match self.route.apply(batch) {
-                        Ok(()) => tracing::info!("dropped interface {name}, which no container owns"),
-                        Err(error) => {
-                            tracing::warn!("cannot drop interface {name}, which no container owns: {error}")
-                        }
-                    }
-                }
-                None
-            }
-        }
-    }
-}
-
-impl Plugger {
-    fn has_link(&mut self, index: u32, name: &str) -> bool {
-        self.route.read_link(Which::Index(index)).is_ok_and(|link| link.name == name)
-    }
 }
 
 /// Counters of one interface, seen from inside the container.
@@ -508,54 +426,4 @@ pub struct Statistics {
     pub tx_packets: u64,
     pub tx_errors: u64,
     pub tx_dropped: u64,
-}
-
-/// Namespaces with nothing but `lo`: for `--network none`.
-#[derive(Debug)]
-pub struct IsolatedNamespaces {
-    outside: Outside,
-    stock: Stock<Isolator>,
-}
-
-struct Isolator {
-    outside: Outside,
-}
-
-impl Worker for Isolator {
-    type Item = OwnedFd;
-    type Error = NamespaceError;
-    type Job = ();
-
-    fn make(&mut self) -> Result<OwnedFd, NamespaceError> {
-        self.outside.make_isolated()
-    }
-
-    fn run(&mut self, (): ()) -> Option<((), Duration)> {
-        None
-    }
-}
-
-impl IsolatedNamespaces {
-    /// Begins to fill a store of `ready` namespaces.
-    ///
-    /// # Errors
-    /// When the filling thread cannot be started.
-    pub fn open(ready: usize) -> Result<Self, BridgeError> {
-        let outside = Outside::of_this_thread()?;
-        let isolator = Isolator { outside: outside.duplicate()? };
-        let stock = Stock::open("minke-net-none", ready, isolator)
-            .map_err(|source| BridgeError::Thread { source })?;
-        Ok(Self { outside, stock })
-    }
-
-    /// Takes a ready namespace or makes one.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub fn claim(&self) -> Result<OwnedFd, BridgeError> {
-        match self.stock.take() {
-            Some(netns) => Ok(netns),
-            None => Ok(self.outside.on_own_thread(Outside::make_isolated)?),
-        }
-    }
 }

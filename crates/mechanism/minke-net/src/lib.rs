@@ -12,18 +12,21 @@ pub mod bridge;
 pub mod endpoint;
 pub mod files;
 mod host;
+mod isolated;
 mod links;
 mod namespace;
 mod netlink;
 mod nft;
 mod plug;
+mod plugger;
 mod reconcile;
 mod stock;
 #[cfg(test)]
 mod tests;
 
 pub use address::{AddressPool, Ipv4Net, Mac, default_pools};
-pub use bridge::{Bridge, BridgeConfig, BridgeError, BridgeFacts, IsolatedNamespaces, Statistics};
+pub use bridge::{Bridge, BridgeConfig, BridgeError, BridgeFacts, Statistics};
 pub use endpoint::{Claim, ClaimRequest, Endpoint};
+pub use isolated::IsolatedNamespaces;
 pub use namespace::NamespaceError;
 pub use netlink::NetlinkError;

@@ -23,6 +23,7 @@ const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_MASTER: u16 = 10;
+const IFLA_OPERSTATE: u16 = 16;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_IFALIAS: u16 = 20;
 const IFLA_STATS64: u16 = 23;
@@ -49,6 +50,7 @@ const AF_UNSPEC: u8 = 0;
 const AF_INET: u8 = 2;
 const AF_INET6: u16 = 10;
 const IFF_UP: u32 = 1;
+const OPERATIONAL: u8 = 6;
 const RT_TABLE_MAIN: u8 = 254;
 const RTPROT_BOOT: u8 = 3;
 const RT_SCOPE_UNIVERSE: u8 = 0;
@@ -66,6 +68,8 @@ pub(crate) struct Link {
     pub(crate) alias: String,
     pub(crate) master: Option<u32>,
     pub(crate) is_up: bool,
+    /// Carries packets: up, with carrier, and the kernel's deferred work for it done.
+    pub(crate) carries: bool,
     pub(crate) mtu: u32,
     pub(crate) counters: Counters,
 }
@@ -348,6 +352,7 @@ fn parse_link(kind: u16, payload: &[u8]) -> Option<Link> {
         alias: attributes.text(IFLA_IFALIAS).unwrap_or_default(),
         master: attributes.u32(IFLA_MASTER),
         is_up: flags & IFF_UP != 0,
+        carries: attributes.get(IFLA_OPERSTATE) == Some(&[OPERATIONAL]),
         mtu: attributes.u32(IFLA_MTU).unwrap_or(0),
         counters: attributes.get(IFLA_STATS64).map(parse_counters).unwrap_or_default(),
     })

@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use crate::address::{Ipv4Net, Mac};
 use crate::links::{VethPlan, Which};
@@ -11,6 +12,8 @@ use crate::netlink::{Batch, Family, NetlinkError, Socket};
 /// The container's interface.
 const INSIDE: &str = "eth0";
 const LOOPBACK: u32 = 1;
+/// The work takes well below a millisecond on an idle host; longer than this nobody shall wait.
+const SETTLING: Duration = Duration::from_millis(200);
 
 /// What every pair of a bridge has in common.
 #[derive(Clone, Debug)]
@@ -76,7 +79,27 @@ impl Plugged {
         batch.set_port_up(which, &plan.alias, plan.isolated);
         host.apply(batch)?;
         let host_index = host.read_link(which)?.index;
-        Ok(Self { netns, host_name, host_index, inside_index, inside })
+        let mut plugged = Self { netns, host_name, host_index, inside_index, inside };
+        plugged.settle(host, plan.bridge)?;
+        Ok(plugged)
+    }
+
+    /// Waits until packets pass. The kernel lets a link carry packets some moments after it was set up, by deferred work; a container
+    /// that asked for its gateway before that would lose the question and repeat it a second later.
+    fn settle(&mut self, host: &mut Socket, bridge: u32) -> Result<(), NetlinkError> {
+        let deadline = Instant::now() + SETTLING;
+        while Instant::now() < deadline {
+            let here = host.read_link(Which::Index(self.host_index))?.carries;
+            if here
+                && host.read_link(Which::Index(bridge))?.carries
+                && self.inside.read_link(Which::Index(self.inside_index))?.carries
+            {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_micros(50));
+        }
+        tracing::debug!("interface {} does not carry packets yet", self.host_name);
+        Ok(())
     }
 
     /// As [`Self::make`], on a thread and with a socket made for it.

@@ -72,14 +72,17 @@ impl<W: Worker> Stock<W> {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Takes the oldest item in stock.
+    /// Takes the oldest item in stock. The thread learns of it with the next [`Self::tend`] or [`Self::submit`], which the caller
+    /// makes when it has nothing more urgent to do: waking a thread costs more than all of the claim's other bookkeeping.
     pub(crate) fn take(&self) -> Option<W::Item> {
         let mut state = self.shared.lock();
-        let item = state.items.pop_front();
         state.last_claim = Some(Instant::now());
-        drop(state);
+        state.items.pop_front()
+    }
+
+    /// Wakes the thread to see to the stock.
+    pub(crate) fn tend(&self) {
         self.shared.changed.notify_one();
-        item
     }
 
     pub(crate) fn ready(&self) -> usize {
@@ -210,6 +213,7 @@ mod tests {
         let stock = Stock::open("test", 3, Counter(0)).unwrap();
         until(|| stock.ready() == 3);
         assert_eq!(stock.take(), Some(1));
+        stock.tend();
         until(|| stock.ready() == 3);
         assert_eq!([stock.take(), stock.take(), stock.take()], [Some(2), Some(3), Some(4)]);
     }

@@ -84,6 +84,7 @@ pub fn exec(request: &Exec<'_>) -> Result<Launched, LaunchError> {
         request.preserve_fds.iter().map(|fd| dup_above(*fd, above)).collect::<Result<Vec<_>, _>>()?;
     let preserved: Vec<_> = preserved.iter().map(AsFd::as_fd).collect();
     let script = Script {
+        foreign: &[ours.as_fd()],
         steps: &steps,
         report: &report,
         socket: theirs.as_fd(),

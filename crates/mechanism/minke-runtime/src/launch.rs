@@ -194,6 +194,7 @@ pub fn launch(request: &Launch<'_>) -> Result<Launched, LaunchError> {
         cgroup: request.cgroup.is_some(),
         cgroups: &cgroups,
         seccomp: filter.is_some(),
+        notifies: filter.is_some_and(|filter| filter.flags & minke_sys::seccomp::NEW_LISTENER != 0),
         waits: !matches!(request.gate, Gate::Open),
         listen_fds: request.listen_fds,
         no_pivot: request.no_pivot,
@@ -226,7 +227,9 @@ fn start(request: &Launch<'_>, plan: &Plan, filter: Option<Filter<'_>>) -> Resul
     let preserved =
         request.preserve_fds.iter().map(|fd| dup_above(*fd, above)).collect::<Result<Vec<_>, _>>()?;
     let preserved: Vec<_> = preserved.iter().map(AsFd::as_fd).collect();
+    let foreign: Vec<_> = [Some(&ours), start.as_ref()].into_iter().flatten().map(AsFd::as_fd).collect();
     let script = Script {
+        foreign: &foreign,
         steps: &plan.steps,
         report: &report,
         socket: theirs.as_fd(),

@@ -10,6 +10,7 @@
 pub mod beneath;
 pub mod bpf;
 pub mod caps;
+pub mod dispositions;
 pub mod fds;
 pub mod file;
 pub mod forked;

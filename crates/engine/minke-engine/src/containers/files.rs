@@ -89,8 +89,7 @@ impl Containers {
             .iter()
             .map(|text| {
                 text.parse().map_err(|source| {
-                    Error::invalid(format!("bad nameserver address: {text}"))
-                        .caused_by(std::net::AddrParseError::from(source))
+                    Error::invalid(format!("bad nameserver address: {text}")).caused_by(source)
                 })
             })
             .collect::<Result<_>>()?;

@@ -83,7 +83,7 @@ impl Containers {
             .filter(|seen| ancestors.as_ref().is_none_or(|ids| ids.contains(&seen.record.image)))
             .filter(|seen| passes(seen, filters))
             .collect();
-        seen.sort_by(|a, b| b.record.created.cmp(&a.record.created));
+        seen.sort_by_key(|seen| std::cmp::Reverse(seen.record.created));
         if options.limit > 0 {
             seen.truncate(options.limit);
         }

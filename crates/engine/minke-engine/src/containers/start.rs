@@ -315,9 +315,15 @@ impl Containers {
             .map_err(|source| Error::failed(format!("make {}", directory.display()), source))?;
         let driver = self.parts.store.driver();
         let stack = container.image.stack(&self.parts.store)?;
-        let prepared = driver
-            .prepare(&stack, directory, options)
-            .map_err(|source| Error::failed("prepare the container's root", source))?;
+        let failed = |source| Error::failed("prepare the container's root", source);
+        let prepared = match driver.rootfs(&stack, directory, options) {
+            found if is_whole(&found, !container.life().started_at.is_never()) => found,
+            // Nothing, or half of it from a start that a crash cut short.
+            _ => {
+                driver.remove(directory).map_err(failed)?;
+                driver.prepare(&stack, directory, options).map_err(failed)?
+            }
+        };
         Ok(match prepared {
             minke_store::Rootfs::Overlay { lower, upper, work, volatile, readonly } => {
                 Rootfs::Overlay { lower, upper, work, volatile, readonly }
@@ -521,6 +527,21 @@ impl Containers {
             ("type".to_owned(), "bridge".to_owned()),
         ]);
         self.parts.events.publish("network", action, network, attributes);
+    }
+}
+
+/// Whether a container's root was prepared before. A copied tree may be half a copy until the first start succeeded.
+fn is_whole(rootfs: &minke_store::Rootfs, has_run: bool) -> bool {
+    match rootfs {
+        minke_store::Rootfs::Overlay { upper, work, .. } => {
+            let whole = upper.exists() && work.exists();
+            if whole {
+                // overlayfs refuses a work directory that a volatile mount before has marked.
+                super::remove::remove_tree(&work.join("work/incompat"));
+            }
+            whole
+        }
+        minke_store::Rootfs::Path(path) => has_run && path.exists(),
     }
 }
 

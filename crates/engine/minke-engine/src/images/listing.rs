@@ -86,7 +86,7 @@ impl Images {
             })
             .collect();
         drop(catalogue);
-        list.sort_by(|a, b| b.0.cmp(&a.0));
+        list.sort_by_key(|(created, _)| std::cmp::Reverse(*created));
         Ok(list.into_iter().map(|(_, summary)| summary).collect())
     }
 

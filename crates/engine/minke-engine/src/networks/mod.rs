@@ -147,9 +147,8 @@ impl Networks {
         let bridge = self.bridge.as_ref().map_err(|text| failed(text))?;
         let address = match address {
             "" => None,
-            text => Some(text.parse().map_err(|source| {
-                Error::invalid(format!("invalid IPv4 address: {text}"))
-                    .caused_by(std::net::AddrParseError::from(source))
+            text => Some(text.parse().map_err(|source: std::net::AddrParseError| {
+                Error::invalid(format!("invalid IPv4 address: {text}")).caused_by(source)
             })?),
         };
         let request = ClaimRequest { container, address, mac: mac.parse().ok() };

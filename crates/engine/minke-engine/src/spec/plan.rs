@@ -399,3 +399,6 @@ pub fn plan_exec(input: ExecInput<'_>) -> Result<Process> {
     set_console(&mut process, input.tty, input.console_size)?;
     Ok(process)
 }
+
+#[cfg(test)]
+mod tests;

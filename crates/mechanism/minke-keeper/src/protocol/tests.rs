@@ -164,7 +164,7 @@ fn random_bytes_never_panic_the_decoder() {
             bytes.push(seed.to_le_bytes()[7]);
         }
         // Half of them get a plausible length, so that the JSON half is reached.
-        if seed % 2 == 0 {
+        if seed.is_multiple_of(2) {
             bytes[..PREFIX].copy_from_slice(&8_u32.to_le_bytes());
         }
         decoder.push(&bytes);

@@ -23,7 +23,10 @@ const NOOP: u16 = 1;
 const ERROR_TEXT: u16 = 1;
 const DUMP_INTERRUPTED: u16 = 0x10;
 /// The kernel fills at most 32 KiB of a dump at once.
-const BUFFER: usize = 64 << 10;
+const DUMP_BUFFER: usize = 32 << 10;
+/// Verdicts are short, and one link's description has less than 4 KiB. On the stack, because a socket per ready namespace with a
+/// buffer of its own would add up.
+const BUFFER: usize = 8 << 10;
 /// The kernel answers within the sending call; a socket that stays silent is broken.
 const PATIENCE: Duration = Duration::from_secs(10);
 const DUMP_TRIES: u32 = 8;
@@ -66,7 +69,6 @@ impl NetlinkError {
 pub(crate) struct Socket {
     fd: OwnedFd,
     next: u32,
-    buffer: Vec<u8>,
 }
 
 impl Socket {
@@ -88,7 +90,7 @@ impl Socket {
         }
         set_socket_timeout(&fd, Timeout::Recv, Some(PATIENCE))?;
         rustix::net::connect(&fd, &SocketAddrNetlink::new(0, 0))?;
-        Ok(Self { fd, next: 1, buffer: Vec::new() })
+        Ok(Self { fd, next: 1 })
     }
 
     /// Sends requests that answer nothing but success. The first refusal is the result; the others have been tried all the same.
@@ -97,7 +99,7 @@ impl Socket {
             return Ok(());
         }
         batch.flag_awaited(ACK);
-        self.exchange(&mut batch, &mut |_, _| {}).map(|_| ())
+        self.exchange(&mut batch, &mut [0; BUFFER], &mut |_, _| {}).map(|_| ())
     }
 
     /// Sends one request and hands each answer's type and payload to `each`.
@@ -107,7 +109,7 @@ impl Socket {
         each: &mut dyn FnMut(u16, &[u8]),
     ) -> Result<(), NetlinkError> {
         batch.flag_awaited(ACK);
-        self.exchange(batch, each).map(|_| ())
+        self.exchange(batch, &mut [0; BUFFER], each).map(|_| ())
     }
 
     /// Sends a dump request and collects what `read` makes of each answer. A dump that the kernel's state outran is taken again.
@@ -118,9 +120,11 @@ impl Socket {
     ) -> Result<Vec<T>, NetlinkError> {
         batch.flag_awaited(DUMP);
         let mut last = Vec::new();
+        let mut buffer = vec![0; DUMP_BUFFER];
         for _ in 0..DUMP_TRIES {
             last.clear();
-            let whole = self.exchange(&mut batch, &mut |kind, payload| last.extend(read(kind, payload)))?;
+            let whole = self
+                .exchange(&mut batch, &mut buffer, &mut |kind, payload| last.extend(read(kind, payload)))?;
             if whole {
                 break;
             }
@@ -132,6 +136,7 @@ impl Socket {
     fn exchange(
         &mut self,
         batch: &mut Batch,
+        buffer: &mut [u8],
         each: &mut dyn FnMut(u16, &[u8]),
     ) -> Result<bool, NetlinkError> {
         let first = self.next;
@@ -142,17 +147,16 @@ impl Socket {
         let transport = |errno: Errno| NetlinkError::Transport { what: whole.clone(), source: errno.into() };
         send(&self.fd, &batch.bytes, SendFlags::empty()).map_err(transport)?;
 
-        self.buffer.resize(BUFFER, 0);
         let mut refusal = None;
         let mut consistent = true;
         loop {
-            let (_, length) = match recv(&self.fd, &mut self.buffer[..], RecvFlags::TRUNC) {
+            let (_, length) = match recv(&self.fd, &mut *buffer, RecvFlags::TRUNC) {
                 Ok(received) => received,
                 Err(Errno::INTR) => continue,
                 Err(errno) => return Err(refusal.unwrap_or_else(|| transport(errno))),
             };
             let malformed = || NetlinkError::Malformed { what: whole.clone() };
-            let mut rest = self.buffer.get(..length).ok_or_else(malformed)?;
+            let mut rest = buffer.get(..length).ok_or_else(malformed)?;
             while !rest.is_empty() {
                 let answer = Answer::split(&mut rest).ok_or_else(malformed)?;
                 let Some(index) = index_of(answer.sequence, first, count) else { continue };

@@ -266,6 +266,14 @@ fn read_existing(socket: &mut Socket, table: &str) -> Result<Existing, NetlinkEr
     Ok(Existing { chains, maps })
 }
 
+/// Whether every chain of the plan is there. Rules within are not compared: who removes single ones means it.
+pub(crate) fn has_table(socket: &mut Socket, plan: &Table) -> Result<bool, NetlinkError> {
+    let chains = read_chains(socket)?;
+    let there =
+        |name: &str| chains.iter().any(|c| c.family == INET && c.table == plan.name && c.name == name);
+    Ok(plan.chains.iter().all(|chain| there(&chain.name)))
+}
+
 /// Whether the table's forward chain drops what nobody accepts: the sign that the engine once switched forwarding on.
 pub(crate) fn read_guard(socket: &mut Socket, table: &str) -> Result<bool, NetlinkError> {
     let chains = read_chains(socket)?;

@@ -5,6 +5,7 @@
 //! What it learns for its parent (terminal, namespace, listener) goes through the socket.
 
 use std::cell::Cell;
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use minke_sys::spawn::{self, SharedCell};
@@ -80,6 +81,8 @@ pub(crate) struct Script<'a> {
     pub(crate) report: &'a SharedCell<Report>,
     /// The child's end of the socket to the parent.
     pub(crate) socket: BorrowedFd<'a>,
+    /// The parent's ends of what they share.
+    pub(crate) foreign: &'a [BorrowedFd<'a>],
     /// v1 cgroups: "0" is written to each.
     pub(crate) tasks: &'a [OwnedFd],
     /// Namespaces to join and their kinds, in order.
@@ -116,7 +119,10 @@ impl<'a> std::ops::Deref for Player<'a> {
 impl Script<'_> {
     /// Plays all steps; for the child only. Comes back with the exit code of a failure.
     pub(crate) fn play(&self) -> i32 {
-        Player { script: self, hands: Hands::default() }.play()
+        // Never dropped: the process ends, and its descriptors with it.
+        let player = ManuallyDrop::new(Player { script: self, hands: Hands::default() });
+        player.close_foreign();
+        player.play()
     }
 }
 
@@ -241,6 +247,17 @@ impl Player<'_> {
         }
     }
 
+    /// A forked child has copies of the parent's ends; while it holds them it would never see the parent go.
+    fn close_foreign(&self) {
+        for fd in self.foreign {
+            // SAFETY: the number is this child's own copy, in a table of its own; nothing in the child uses it.
+            #[expect(unsafe_code, reason = "closing by number what the parent owns by value")]
+            unsafe {
+                rustix::io::close(fd.as_raw_fd());
+            }
+        }
+    }
+
     fn await_parent(&self, phase: Phase) -> Result<()> {
         scm::send(self.socket, &[Word::At as u8, phase as u8], &[])?;
         let mut answer = [0u8; 1];
@@ -251,17 +268,31 @@ impl Player<'_> {
         }
     }
 
+    /// Waits at the gate, holding nothing but the gate: whoever made this process may end meanwhile, and a container that
+    /// is never started must not keep files of the host open.
     fn await_start(&self) -> Result<()> {
-        match self.gate {
-            None => Ok(()),
-            Some(Gate::Byte(socket)) => {
+        let Some(gate) = self.gate else { return Ok(()) };
+        let (Gate::Byte(fd) | Gate::Listener(fd)) = gate;
+        let first = 3 + u32::try_from(self.preserved.len()).map_err(|_many| Errno::MFILE)?;
+        let kept = fd.as_raw_fd().cast_unsigned();
+        if kept > first {
+            // SAFETY: nothing above the placed descriptors is used after this step but the gate; see `plan::plan_end` for
+            // what follows, and `Script::play` for why nothing closes them a second time.
+            #[expect(unsafe_code, reason = "closing by number what is owned by value elsewhere")]
+            unsafe { fds::close_between(first, kept - 1) }?;
+        }
+        // SAFETY: as above.
+        #[expect(unsafe_code, reason = "closing by number what is owned by value elsewhere")]
+        unsafe { fds::close_from(kept.max(first.saturating_sub(1)) + 1) }?;
+        match gate {
+            Gate::Byte(socket) => {
                 let mut answer = [0u8; 1];
                 match rustix::io::retry_on_intr(|| rustix::io::read(socket, &mut answer))? {
                     1 => Ok(()),
                     _ => Err(Errno::CANCELED),
                 }
             }
-            Some(Gate::Listener(socket)) => {
+            Gate::Listener(socket) => {
                 let flags = rustix::net::SocketFlags::CLOEXEC;
                 rustix::io::retry_on_intr(|| rustix::net::accept_with(socket, flags)).map(drop)
             }

@@ -75,7 +75,7 @@ fn runtime_lists(spec: &Spec) -> impl Iterator<Item = (&'static str, &[Hook])> {
 }
 
 /// Collects the parent's hooks.
-pub fn plan_parent_hooks(spec: &Spec, inputs: &Inputs<'_>) -> Result<ParentHooks, LaunchError> {
+pub fn plan_parent_hooks(spec: &Spec) -> Result<ParentHooks, LaunchError> {
     let mut plan = ParentHooks::default();
     for (name, hooks) in runtime_lists(spec) {
         for (index, hook) in hooks.iter().enumerate() {
@@ -88,7 +88,6 @@ pub fn plan_parent_hooks(spec: &Spec, inputs: &Inputs<'_>) -> Result<ParentHooks
         check(hook, "poststart", index)?;
         plan.poststart.push(("poststart", index, hook.clone()));
     }
-    let _ = inputs;
     Ok(plan)
 }
 

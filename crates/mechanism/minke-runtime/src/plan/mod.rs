@@ -63,6 +63,8 @@ pub struct Inputs<'a> {
     pub cgroups: &'a [CgroupView],
     /// There is a filter to install.
     pub seccomp: bool,
+    /// The filter has a listener, which the parent must still be there to receive.
+    pub notifies: bool,
     /// The process waits before its program is executed.
     pub waits: bool,
     /// See [`crate::Launch`].
@@ -135,7 +137,7 @@ pub fn plan_launch(spec: &Spec, inputs: &Inputs<'_>) -> Result<Plan, LaunchError
     plan_entering(&mut steps, linux, &namespaces, inputs)?;
     let prepared = plan_tree(&mut steps, spec, linux, process, &namespaces, inputs)?;
     plan_settings(&mut steps, spec, linux, process, &namespaces, inputs)?;
-    let hooks = hooks::plan_parent_hooks(spec, inputs)?;
+    let hooks = hooks::plan_parent_hooks(spec)?;
     plan_end(&mut steps, spec, process, &namespaces, inputs)?;
     Ok(Plan {
         clone_flags: namespaces.new,
@@ -390,7 +392,7 @@ fn plan_settings(
     for path in linux.masked_paths().iter().flatten() {
         steps.push(Step::MaskPath(c_path(Path::new(path), "maskedPaths")?));
     }
-    process::plan_settings(process, process_inputs(namespaces, inputs), steps)?;
+    process::plan_settings(process, process_inputs(inputs), steps)?;
     if let Some(personality) = linux.personality() {
         if let Some(flag) = personality.flags().iter().flatten().next() {
             return Err(LaunchError::plan(format!("personality flag {flag:?} is not supported")));
@@ -452,8 +454,7 @@ fn plan_sysctl(key: &str, value: &str, namespaces: &Namespaces, netns: bool) -> 
     })
 }
 
-fn process_inputs(namespaces: &Namespaces, inputs: &Inputs<'_>) -> ProcessInputs {
-    let _ = namespaces;
+fn process_inputs(inputs: &Inputs<'_>) -> ProcessInputs {
     ProcessInputs { seccomp: inputs.seccomp, lenient: inputs.lenient, set_groups: true, is_init: true }
 }
 
@@ -464,17 +465,24 @@ fn plan_end(
     namespaces: &Namespaces,
     inputs: &Inputs<'_>,
 ) -> Result<(), LaunchError> {
-    let for_process = process_inputs(namespaces, inputs);
+    let for_process = process_inputs(inputs);
     let own =
         (process.user().uid() != 0 || namespaces.is_own(flags::NEWUSER)).then_some(process.user().uid());
     steps.push(Step::Stdio { own });
     process::plan_identity(process, for_process, steps)?;
+    if inputs.notifies {
+        process::push_late_filter(process, for_process, steps);
+    }
     if inputs.waits {
         steps.push(Step::AwaitParent(Phase::Created));
         steps.push(Step::AwaitStart);
     }
     hooks::push_child_hooks(steps, spec, inputs, hooks::ChildPoint::StartContainer)?;
-    process::plan_execution(process, for_process, steps);
+    steps.push(Step::VerifyDirectory);
+    if !inputs.notifies {
+        process::push_late_filter(process, for_process, steps);
+    }
+    steps.push(Step::Execute);
     Ok(())
 }
 
@@ -500,7 +508,9 @@ pub fn plan_exec(process: &Process, inputs: &ExecInputs) -> Result<(Vec<Step>, P
     let own = (process.user().uid() != 0 || inputs.user_namespace).then_some(process.user().uid());
     steps.push(Step::Stdio { own });
     process::plan_identity(process, for_process, &mut steps)?;
-    process::plan_execution(process, for_process, &mut steps);
+    steps.push(Step::VerifyDirectory);
+    process::push_late_filter(process, for_process, &mut steps);
+    steps.push(Step::Execute);
     Ok((steps, program))
 }
 

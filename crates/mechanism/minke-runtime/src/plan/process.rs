@@ -194,13 +194,11 @@ pub fn plan_identity(
     Ok(())
 }
 
-/// The very end.
-pub fn plan_execution(process: &Process, inputs: ProcessInputs, steps: &mut Vec<Step>) {
-    steps.push(Step::VerifyDirectory);
+/// With no_new_privs the filter needs no rights, so it goes in as late as may be, where it refuses least of our own calls.
+pub(super) fn push_late_filter(process: &Process, inputs: ProcessInputs, steps: &mut Vec<Step>) {
     if inputs.seccomp && process.no_new_privileges() == Some(true) {
         steps.push(Step::Seccomp);
     }
-    steps.push(Step::Execute);
 }
 
 fn push_labels(process: &Process, steps: &mut Vec<Step>) -> Result<(), LaunchError> {

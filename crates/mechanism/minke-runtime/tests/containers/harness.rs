@@ -1,7 +1,7 @@
 //! A container for tests: a root with busybox, a configuration as JSON, its output and exit code.
 
 use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use minke_runtime::{Launch, LaunchError, Launched, Rootfs, Stdio};
@@ -33,11 +33,11 @@ impl Sandbox {
         for name in ["bin", "etc", "proc", "sys", "dev", "tmp", "root", "home/user"] {
             std::fs::create_dir_all(root.join(name)).unwrap();
         }
-        std::fs::copy(BUSYBOX, root.join("bin/busybox")).expect("busybox-static is installed");
+        std::fs::hard_link(busybox(), root.join("bin/busybox")).unwrap();
         for applet in [
             "sh", "cat", "true", "ls", "id", "mount", "sleep", "stat", "hostname", "ps", "tty", "env",
             "touch", "echo", "grep", "readlink", "kill", "wc", "stty", "ip", "chroot", "dd", "umount",
-            "mkdir", "head", "mknod", "test", "nice", "ulimit",
+            "mkdir", "head", "mknod", "test", "cut", "ulimit",
         ] {
             std::os::unix::fs::symlink("busybox", root.join("bin").join(applet)).unwrap();
         }
@@ -91,7 +91,7 @@ impl Sandbox {
         self.try_run(|_| {}).unwrap_or_else(|error| panic!("{error}"))
     }
 
-    pub(crate) fn run_with(&self, change: impl FnOnce(&mut Launch<'_>)) -> Outcome {
+    pub(crate) fn run_with<'a>(&'a self, change: impl FnOnce(&mut Launch<'a>)) -> Outcome {
         self.try_run(change).unwrap_or_else(|error| panic!("{error}"))
     }
 
@@ -99,7 +99,21 @@ impl Sandbox {
         self.try_run(|_| {}).map(|outcome| panic!("it ran: {outcome:?}")).unwrap_err()
     }
 
-    pub(crate) fn try_run(&self, change: impl FnOnce(&mut Launch<'_>)) -> Result<Outcome, LaunchError> {
+    pub(crate) fn fail_with_args(&self, args: &[&str]) -> LaunchError {
+        let mut spec = self.spec();
+        let args = args.iter().map(|arg| (*arg).to_owned()).collect();
+        spec.process_mut().as_mut().unwrap().set_args(Some(args));
+        let (stdio, _pipes) = Pipes::new();
+        let [stdin, stdout, stderr] = &stdio;
+        let stdio = Stdio::Fds { stdin: stdin.as_fd(), stdout: stdout.as_fd(), stderr: stderr.as_fd() };
+        let request = Launch::new("test", &spec, self.dir.path(), Rootfs::Path(Path::new("rootfs")), stdio);
+        minke_runtime::launch(&request).unwrap_err()
+    }
+
+    pub(crate) fn try_run<'a>(
+        &'a self,
+        change: impl FnOnce(&mut Launch<'a>),
+    ) -> Result<Outcome, LaunchError> {
         let (stdio, pipes) = Pipes::new();
         let launched = self.launch(&stdio, change)?;
         drop(stdio);
@@ -108,20 +122,100 @@ impl Sandbox {
         Ok(Outcome { code, out, err })
     }
 
-    pub(crate) fn launch(
-        &self,
+    pub(crate) fn launch<'a>(
+        &'a self,
         stdio: &[OwnedFd; 3],
-        change: impl FnOnce(&mut Launch<'_>),
+        change: impl FnOnce(&mut Launch<'a>),
     ) -> Result<Launched, LaunchError> {
-        let spec = self.spec();
-        let [stdin, stdout, stderr] = stdio;
-        let stdio = Stdio::Fds { stdin: stdin.as_fd(), stdout: stdout.as_fd(), stderr: stderr.as_fd() };
+        // One configuration per launch stays for the rest of the test, so that the borrow has no end to mind.
+        let spec: &'static Spec = Box::leak(Box::new(self.spec()));
+        let [stdin, stdout, stderr] = stdio.each_ref().map(lend);
+        let stdio = Stdio::Fds { stdin, stdout, stderr };
         let mut request =
-            Launch::new("test", &spec, self.dir.path(), Rootfs::Path(Path::new("rootfs")), stdio);
+            Launch::new("test", spec, self.dir.path(), Rootfs::Path(Path::new("rootfs")), stdio);
         request.limits = minke_runtime::Limits::AsFarAsAllowed;
         change(&mut request);
         minke_runtime::launch(&request)
     }
+}
+
+/// A borrow that the compiler does not follow.
+fn lend(fd: &OwnedFd) -> BorrowedFd<'static> {
+    // SAFETY: the launch that uses it returns before the owner, an argument of the same call, can be dropped.
+    #[expect(unsafe_code, reason = "lets a test's closure put borrows of its own into the same request")]
+    unsafe {
+        BorrowedFd::borrow_raw(fd.as_raw_fd())
+    }
+}
+
+/// The same container by both ways a first process can be made: on the launcher's memory, and as a forked process (which a
+/// hook of the container asks for).
+pub(crate) fn both_ways(script: &str) -> [Sandbox; 2] {
+    let hook = json!({"path": "/bin/true", "args": ["true"]});
+    [Sandbox::new(script), Sandbox::new(script).set("/hooks", json!({"createContainer": [hook]}))]
+}
+
+/// Runs `body` in a forked copy of this process, where no other test is at work, and answers its number.
+pub(crate) fn in_a_fork(body: impl FnOnce() -> usize) -> usize {
+    let mut body = Some(body);
+    let mut run = || {
+        let body = body.take().expect("the child runs once");
+        i32::try_from(std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).unwrap_or(99))
+            .unwrap_or(98)
+    };
+    // SAFETY: the test's own thread is the only one the child has; glibc's allocator was idle in the others or is not
+    // shared with this thread's arena.
+    #[expect(unsafe_code, reason = "a quiet process to count descriptors in")]
+    let child = unsafe { minke_sys::spawn::fork(&minke_sys::spawn::Options::default(), &mut run) }.unwrap();
+    usize::try_from(pidfd::wait(&child.pidfd).unwrap().code()).unwrap()
+}
+
+/// Runs `body` on a thread with a private mount namespace.
+pub(crate) fn in_a_mount_namespace(body: impl FnOnce() -> usize + Send) -> usize {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            // SAFETY-free: only this thread leaves; it ends with the scope.
+            minke_sys::ns::unshare(minke_sys::spawn::flags::NEWNS | 0x200).unwrap();
+            minke_sys::mount::set_propagation(
+                "/",
+                minke_sys::mount::Propagation::Private,
+                minke_sys::mount::Depth::Recursive,
+            )
+            .unwrap();
+            body()
+        });
+        thread.join().unwrap()
+    })
+}
+
+/// A copy of busybox to link to, made before any test starts a process: a file being written by one test, whose descriptor the
+/// forked child of another holds for a moment, could not be executed ("text file busy").
+fn busybox() -> &'static Path {
+    static COPY: std::sync::OnceLock<std::path::PathBuf> = std::sync::OnceLock::new();
+    COPY.get_or_init(|| {
+        let path = std::env::temp_dir().join(format!("minke-test-busybox-{}", std::process::id()));
+        std::fs::copy(BUSYBOX, &path).expect("busybox-static is installed");
+        remove_at_exit(&path);
+        path
+    })
+}
+
+/// A child that outlives this process by a moment, to remove the file.
+fn remove_at_exit(path: &Path) {
+    let script = format!(
+        "while kill -0 {} 2>/dev/null; do sleep 0.2; done; rm -f {}",
+        std::process::id(),
+        path.display()
+    );
+    let mut command = std::process::Command::new("/bin/sh");
+    #[expect(clippy::zombie_processes, reason = "it ends after this process")]
+    command
+        .args(["-c", &script])
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
 }
 
 /// The reading ends of stdout and stderr.

@@ -4,17 +4,19 @@
 //! to be needed goes when this is dropped, and so does everything when a load fails.
 
 use std::collections::HashMap;
-use std::io::{BufRead, Read};
+use std::io::{BufRead, Cursor, Read};
 
 use minke_base::Digest;
+use sha2::{Digest as _, Sha256};
 
 use super::{ArchiveError, Progress};
+use crate::compression::Compression;
 use crate::content::{Blob, DOCUMENT_MAX, Expected, FinishedBlob, hash};
 use crate::document::Descriptor;
 use crate::intake::{Intake, take_in};
 use crate::layer::{LayerError, Staged};
 use crate::store::Store;
-use crate::tar::{Entry, Kind, Reader};
+use crate::tar::{BLOCK, Entry, Kind, Reader, looks_like_header};
 
 /// Documents of one archive together.
 const DOCUMENTS_MAX: u64 = 256 << 20;
@@ -83,20 +85,21 @@ impl<'a> Held<'a> {
         reader: &mut Reader<R>,
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Item<'a>, ArchiveError> {
-        let start = reader.chunk()?;
-        let is_document = match start.iter().find(|b| !b.is_ascii_whitespace()) {
-            Some(b'{' | b'[' | b'"') => true,
-            // VERSION files, signatures.
-            Some(first) => start.len() < 512 && first.is_ascii_graphic(),
-            None => start.is_empty() && !name.ends_with(".tar"),
-        };
-        if is_document && entry.size <= DOCUMENT_MAX {
+        // A reader's chunks may be of any size; a header needs a whole block.
+        let mut start = Vec::new();
+        reader.by_ref().take(BLOCK as u64).read_to_end(&mut start).map_err(ArchiveError::Read)?;
+        let is_layer = Compression::detect(&start) != Compression::None
+            || looks_like_header(&start)
+            || (start.is_empty() && name.ends_with(".tar"));
+        let is_text = start.iter().find(|b| !b.is_ascii_whitespace()).is_none_or(u8::is_ascii_graphic);
+        let mut source = Cursor::new(&start).chain(reader);
+        if is_text && !is_layer && entry.size <= DOCUMENT_MAX {
             self.documents += entry.size;
             if self.documents > DOCUMENTS_MAX {
                 return Err(ArchiveError::TooLarge { name: "documents".to_owned(), max: DOCUMENTS_MAX });
             }
             let mut bytes = Vec::new();
-            reader.read_to_end(&mut bytes).map_err(ArchiveError::Read)?;
+            source.read_to_end(&mut bytes).map_err(ArchiveError::Read)?;
             return Ok(Item::Document(bytes));
         }
         let label = label(name);
@@ -107,11 +110,11 @@ impl<'a> Held<'a> {
             && self.store.layers().find(digest).is_some()
         {
             self.store.pin(digest);
-            return known(digest, total, name, reader).map(Item::Known);
+            return known(digest, total, name, &mut source).map(Item::Known);
         }
         let mut on_bytes = |current| progress(Progress::Reading { layer: &label, current, total });
         let expected = Expected { size: Some(total), ..Expected::default() };
-        let Intake { blob, staged, compression } = take_in(self.store, reader, expected, &mut on_bytes)?;
+        let Intake { blob, staged, compression } = take_in(self.store, &mut source, expected, &mut on_bytes)?;
         if staged.is_some() {
             progress(Progress::Read { layer: &label });
         }
@@ -246,23 +249,9 @@ impl<'a> Held<'a> {
 }
 
 /// Checks bytes that are in the store already against the entry that claims to be them.
-fn known<R: BufRead>(
-    digest: Digest,
-    size: u64,
-    name: &str,
-    reader: &mut Reader<R>,
-) -> Result<Blob, ArchiveError> {
-    use sha2::{Digest as _, Sha256};
+fn known(digest: Digest, size: u64, name: &str, source: &mut dyn Read) -> Result<Blob, ArchiveError> {
     let mut hasher = Sha256::new();
-    loop {
-        let chunk = reader.chunk()?;
-        if chunk.is_empty() {
-            break;
-        }
-        hasher.update(chunk);
-        let count = chunk.len();
-        reader.consume(count);
-    }
+    std::io::copy(source, &mut hasher).map_err(ArchiveError::Read)?;
     let found = Digest::from_sha256(hasher.finalize().into());
     if found == digest {
         return Ok(Blob { digest, size });

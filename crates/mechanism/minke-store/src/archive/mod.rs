@@ -85,3 +85,6 @@ pub struct LoadedImage {
     /// The index the image was chosen from, when there was one.
     pub index: Option<Descriptor>,
 }
+
+#[cfg(test)]
+mod tests;

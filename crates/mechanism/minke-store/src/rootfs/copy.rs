@@ -4,12 +4,14 @@
 use std::collections::HashMap;
 use std::ffi::{CString, OsStr};
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{self, AtFlags, CWD, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::fs::{
+    self, AtFlags, CWD, FileType, Gid, Mode, OFlags, SeekFrom, Timespec, Timestamps, Uid, XattrFlags,
+};
 use rustix::io::Errno;
 
 use crate::layer::diff::open_dir;
@@ -84,13 +86,28 @@ impl Copier {
     }
 }
 
-/// Shares the blocks if the filesystem can, else lets the kernel copy them; holes are kept by size only.
+/// Shares the blocks if the filesystem can, else copies stretch by stretch, so that holes stay holes.
 fn copy_bytes(from: &File, to: &File) -> io::Result<()> {
     if fs::ioctl_ficlone(to, from).is_ok() {
         return Ok(());
     }
-    // The standard library picks copy_file_range, sendfile or plain reads.
-    io::copy(&mut { from }, &mut { to }).map(|_bytes| ())
+    let size = from.metadata()?.len();
+    let mut at = 0;
+    while at < size {
+        at = match fs::seek(from, SeekFrom::Data(at)) {
+            Ok(data) => data,
+            // Nothing but a hole is left.
+            Err(Errno::NXIO) => break,
+            Err(e) => return Err(e.into()),
+        };
+        let end = fs::seek(from, SeekFrom::Hole(at))?;
+        fs::seek(from, SeekFrom::Start(at))?;
+        fs::seek(to, SeekFrom::Start(at))?;
+        // The standard library picks copy_file_range, sendfile or plain reads.
+        io::copy(&mut from.take(end - at), &mut { to })?;
+        at = end;
+    }
+    to.set_len(size)
 }
 
 /// Owner, mode, attributes and times of `found` onto `name` in `to`.

@@ -177,6 +177,22 @@ fn vfs_does_what_a_driver_must() {
 }
 
 #[test]
+fn a_copied_sparse_file_keeps_its_holes_and_its_bytes() {
+    use std::os::unix::fs::FileExt;
+    let dir = tempfile::tempdir().unwrap();
+    let layer = dir.path().join("layer");
+    fs::create_dir(&layer).unwrap();
+    let file = fs::File::create(layer.join("sparse")).unwrap();
+    file.write_all_at(b"start", 0).unwrap();
+    file.write_all_at(b"middle", 8 << 20).unwrap();
+    file.set_len(16 << 20).unwrap();
+    Vfs.prepare(std::slice::from_ref(&layer), dir.path(), PrepareOptions::default()).unwrap();
+    let copy = dir.path().join("rootfs/sparse");
+    assert!(fs::read(&copy).unwrap() == fs::read(layer.join("sparse")).unwrap());
+    assert!(fs::metadata(&copy).unwrap().blocks() * 512 < 1 << 20);
+}
+
+#[test]
 fn a_volatile_container_can_be_looked_into_after_it_ended() {
     let Scene { dir, lowers, .. } = scene();
     let driver = Overlay::open(dir.path()).unwrap();

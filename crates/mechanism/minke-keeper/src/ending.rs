@@ -1,0 +1,246 @@
+//! The end of processes and of the container: what is told when, what is written down, what is taken apart.
+//!
+//! The daemon hears of the exit first; cgroup, mounts and hooks come after, because nobody has to wait for them.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use minke_logs::Stream;
+
+use crate::{
+    best_effort,
+    program::ProgramKey,
+    protocol::{EXIT_RECORD, Event as Notice, Exit, Message, Reply, SOCKET_NAME, State, Status, VERSION},
+    tending::Keeper,
+};
+
+/// How long the last clients may take for what is left for them.
+const PATIENCE: Duration = Duration::from_secs(3600);
+
+/// How far the container's life has got.
+#[derive(Debug)]
+pub(crate) enum Phase {
+    /// Its first process lives, or its output is still coming.
+    Running,
+    /// It is over.
+    Exited {
+        /// When the last clients are given up.
+        patience: Instant,
+        /// `exit.json` is written.
+        recorded: bool,
+        /// The daemon knows and has told us to go.
+        forgotten: bool,
+    },
+}
+
+impl Phase {
+    pub(crate) fn is_running(&self) -> bool {
+        matches!(self, Self::Running)
+    }
+}
+
+impl Keeper {
+    /// Reaps a process. Its end is told once its output is over too.
+    pub(crate) fn reap(&mut self, key: ProgramKey) {
+        let now = minke_logs::stamp::now();
+        if !self.program_mut(key).is_some_and(|program| program.reap(now)) {
+            return;
+        }
+        self.draw_rest(key);
+        let has_output = self.program(key).is_some_and(crate::program::Program::has_output);
+        let others = self.programs.iter().any(|program| program.pidfd.is_some());
+        if key == ProgramKey::INIT && (has_output || others) {
+            // Only where the container shares a pid namespace: those it leaves behind hold its pipes, and go with it.
+            if let Some(cgroup) = &self.cgroup {
+                best_effort(cgroup.kill_all());
+            }
+        }
+        self.conclude_programs(Instant::now());
+    }
+
+    /// Tells the end of every process that is over.
+    pub(crate) fn conclude_programs(&mut self, now: Instant) {
+        // Execs first: the daemon hears of the container's end last.
+        for index in (0..self.programs.len()).rev() {
+            if !self.programs[index].can_conclude(now) {
+                continue;
+            }
+            let program = &mut self.programs[index];
+            let Some(ended) = program.ended else { continue };
+            program.ends.stdout = None;
+            program.ends.stderr = None;
+            let (key, name) = (program.key, program.name.clone());
+            let exit = Exit { code: ended.code, oom_killed: false, at: ended.at };
+            program.exit = Some(exit);
+            if key == ProgramKey::INIT {
+                self.conclude_container(exit);
+            } else {
+                self.notify(Notice::ExecExited { exec: name, exit });
+                self.release_clients(key, exit.code, true);
+            }
+        }
+    }
+
+    fn conclude_container(&mut self, exit: Exit) {
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            best_effort(self.log.finish(stream, exit.at));
+        }
+        let kills = self.cgroup.as_ref().map_or(0, |cgroup| cgroup.read_oom_kills().unwrap_or(0));
+        let exit = Exit { oom_killed: self.oom_killed || kills > 0, ..exit };
+        self.programs[0].exit = Some(exit);
+        self.phase = Phase::Exited { patience: Instant::now() + PATIENCE, recorded: false, forgotten: false };
+        self.notify(Notice::Exited(exit));
+        self.release_clients(ProgramKey::INIT, exit.code, false);
+        self.take_apart();
+        if let Some(seq) = self.shutdown.take() {
+            self.forget();
+            self.reply(seq, Reply::Done);
+        } else if !self.has_daemon() {
+            self.note_lost_daemon();
+        }
+    }
+
+    /// Lets the clients of an ended process go. Framed ones wait for their last frame until the end is recorded.
+    fn release_clients(&mut self, key: ProgramKey, code: i32, recorded: bool) {
+        let last = format!("{{\"exit\":{{\"code\":{code}}}}}");
+        for index in 0..self.clients.len() {
+            let client = &mut self.clients[index];
+            if client.program != key || (client.is_framed() && !recorded) || client.leaving {
+                continue;
+            }
+            let told = client.tell(&last, &self.container_dir);
+            client.leaving = true;
+            if let Err(lost) = told {
+                self.lose(index, &lost);
+            }
+        }
+    }
+
+    /// Takes the container apart: what is left of its processes, its cgroup, its mounts, its hooks.
+    fn take_apart(&mut self) {
+        self.mount_namespace = None;
+        self.oom_watch = None;
+        if let Some(cgroup) = self.cgroup.take() {
+            let empty = cgroup.pids().is_ok_and(|pids| pids.is_empty());
+            if !empty {
+                best_effort(cgroup.kill_and_wait());
+            }
+            // What cannot be removed now is found by the daemon's sweep.
+            best_effort(cgroup.remove());
+        }
+        if let Some(spec) = self.poststop.take() {
+            // They run whatever happens; there is nobody left to tell but the log of the host, which is not ours.
+            let _unheard = minke_runtime::hooks::run_poststop(&spec, &self.id, &self.container_dir);
+        }
+    }
+
+    /// The daemon has recorded the exit.
+    pub(crate) fn forget(&mut self) {
+        let Some(exit) = self.programs[0].exit else { return };
+        let Phase::Exited { recorded, forgotten, .. } = &mut self.phase else { return };
+        *forgotten = true;
+        if std::mem::take(recorded) {
+            best_effort(fs::remove_file(self.container_dir.join(EXIT_RECORD)));
+        }
+        self.release_clients(ProgramKey::INIT, exit.code, true);
+    }
+
+    /// There may be no daemon any more: then an exit is written down, and clients need not wait for its word.
+    pub(crate) fn note_lost_daemon(&mut self) {
+        if self.has_daemon() {
+            return;
+        }
+        let Some(exit) = self.programs[0].exit else { return };
+        let Phase::Exited { recorded: false, forgotten: false, .. } = self.phase else { return };
+        let state = self.state();
+        // When even this cannot be written the daemon finds the container gone, with no exit code: nothing better is
+        // left to do.
+        let written = serde_json::to_vec(&state).map_err(io::Error::other);
+        best_effort(written.and_then(|text| write_durably(&self.container_dir, EXIT_RECORD, &text)));
+        if let Phase::Exited { recorded, .. } = &mut self.phase {
+            *recorded = true;
+        }
+        self.release_clients(ProgramKey::INIT, exit.code, true);
+    }
+
+    pub(crate) fn has_daemon(&self) -> bool {
+        self.connections.iter().any(|connection| connection.introduced && !connection.is_broken())
+    }
+
+    /// Whether there is nothing left to do here.
+    pub(crate) fn may_leave(&self) -> bool {
+        let Phase::Exited { recorded, forgotten, .. } = self.phase else { return false };
+        (recorded || forgotten)
+            && self.clients.is_empty()
+            && self.programs.iter().all(|program| program.exit.is_some())
+            && !self.connections.iter().any(crate::connection::Connection::has_unsent)
+    }
+
+    /// When the last clients are given up.
+    pub(crate) fn patience_ends(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Exited { patience, .. } if !self.clients.is_empty() => Some(patience),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn patience_is_over(&self, now: Instant) -> bool {
+        self.patience_ends().is_some_and(|at| at <= now)
+    }
+
+    /// Removes what can be found of this keeper; the process ends behind it.
+    pub(crate) fn leave(mut self) {
+        self.listener = None;
+        best_effort(fs::remove_file(self.exec_root_dir.join(SOCKET_NAME)));
+        best_effort(fs::remove_file(self.exec_root_dir.join(crate::init::NAME)));
+        // Stays when the daemon keeps something of its own there.
+        best_effort(fs::remove_dir(&self.exec_root_dir));
+    }
+
+    pub(crate) fn state(&self) -> State {
+        let first = &self.programs[0];
+        let paused = || {
+            self.cgroup
+                .as_ref()
+                .is_some_and(|cgroup| matches!(cgroup.read_freezer(), Ok(minke_cgroup::Freezer::Frozen)))
+        };
+        let status = if first.exit.is_some() {
+            Status::Exited
+        } else if paused() {
+            Status::Paused
+        } else {
+            Status::Running
+        };
+        State {
+            version: VERSION,
+            id: self.id.clone(),
+            pid: if first.exit.is_some() { 0 } else { first.pid },
+            started_at: self.started_at,
+            status,
+            exit: first.exit,
+            execs: self.programs[1..].iter().map(crate::program::Program::state).collect(),
+            attached: self.clients.iter().filter(|client| !client.leaving).map(|client| client.id).collect(),
+        }
+    }
+
+    pub(crate) fn reply(&mut self, seq: u64, reply: Reply) {
+        if let Some(daemon) = self.connections.iter_mut().find(|connection| connection.introduced) {
+            daemon.send(&Message::Reply { seq, reply });
+        }
+    }
+}
+
+/// A file that is there whole or not at all, also after a power cut.
+fn write_durably(directory: &Path, name: &str, text: &[u8]) -> io::Result<()> {
+    let draft = directory.join(format!("{name}.new"));
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+    file.write_all(text)?;
+    file.sync_all()?;
+    fs::rename(&draft, directory.join(name))?;
+    File::open(directory)?.sync_all()
+}

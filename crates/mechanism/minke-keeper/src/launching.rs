@@ -1,0 +1,344 @@
+//! From a launch request to a running container: log, root file system, cgroup, stdio, process.
+//!
+//! What fails undoes what was made before it, in reverse, by dropping it; the cgroup is removed by hand.
+
+use std::{
+    fs::DirBuilder,
+    io,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::{fs::DirBuilderExt, net::UnixListener},
+    },
+    path::{Path, PathBuf},
+};
+
+use minke_cgroup::{Cgroup, CgroupError, Host};
+use minke_logs::Writer;
+use minke_runtime::{
+    Exec, Filter, Gate, Launch, LaunchError, Launched, Limits, Rootfs as RuntimeRootfs, Stdio,
+};
+use minke_sys::{
+    mount::{Attrs, FsContext},
+    seccomp::Instruction,
+};
+use oci_spec::runtime::{LinuxResources, Process, Spec};
+
+use crate::{
+    background::Compressor,
+    best_effort, init,
+    program::{Ends, Program, ProgramKey, open_pipes},
+    protocol::{ExecRequest, Failure, LaunchRequest, Rootfs, SOCKET_NAME, SeccompFilter, Stage},
+};
+
+/// What a successful launch leaves the keeper with.
+#[derive(Debug)]
+pub(crate) struct Started {
+    pub(crate) program: Program,
+    pub(crate) log: Writer,
+    pub(crate) compressor: Compressor,
+    pub(crate) cgroup: Option<Cgroup>,
+    pub(crate) mount_namespace: Option<OwnedFd>,
+    pub(crate) started_at: i64,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Starts a container. Hooks that run after the start are the caller's, once the daemon has been told.
+pub(crate) fn launch(
+    request: &mut LaunchRequest,
+    netns: Option<BorrowedFd<'_>>,
+    host: &Host,
+) -> Result<Started, Failure> {
+    if request.init {
+        init::wrap(&mut request.spec, &request.exec_root_dir)
+            .map_err(|text| failure(Stage::Request, text))?;
+    }
+    let compressor = Compressor::default();
+    let log = Writer::open(&request.log, Some(Box::new(compressor.clone()))).map_err(|error| {
+        let text = format!("failed to initialize logging driver: {}", chain(&error));
+        failure(Stage::Stdio, format!("failed to create task for container: {text}"))
+    })?;
+    let root = open_rootfs(request)?;
+    let cgroup = make_cgroup(&request.spec, host)?;
+    let undo = |failure| {
+        if let Some((cgroup, _)) = &cgroup {
+            // Empty, as nothing was started in it; should it stay behind, the daemon's sweep finds it.
+            best_effort(cgroup.remove());
+        }
+        failure
+    };
+    let process = request.spec.process().as_ref();
+    let stdio = prepare_stdio(process, request.open_stdin).map_err(undo)?;
+    let filter = request.seccomp.as_ref().map(read_filter);
+    let launched = minke_runtime::launch(&Launch {
+        id: &request.id,
+        spec: &request.spec,
+        bundle: &request.container_dir,
+        rootfs: match &root {
+            Some(mount) => RuntimeRootfs::Mount(mount.as_fd()),
+            None => match &request.rootfs {
+                Rootfs::Path(path) => RuntimeRootfs::Path(path),
+                Rootfs::Overlay { upper, .. } => RuntimeRootfs::Path(upper),
+            },
+        },
+        stdio: stdio.for_child(),
+        cgroup: cgroup.as_ref().map(|(cgroup, _)| cgroup),
+        cgroup_host: Some(host),
+        netns,
+        seccomp: filter.as_ref().map(|(program, flags)| Filter { program, flags: *flags }),
+        gate: Gate::Open,
+        preserve_fds: &[],
+        listen_fds: 0,
+        no_pivot: false,
+        no_new_keyring: false,
+        keep_mount_namespace: true,
+        limits: limits(request.strict_limits),
+    })
+    .map_err(|error| undo(launch_failure(&error)))?;
+    let started_at = minke_logs::stamp::now();
+    let mut warnings = cgroup.as_ref().map(|(_, warnings)| warnings.clone()).unwrap_or_default();
+    warnings.extend(launched.warnings.iter().cloned());
+    let mount_namespace = launched.mount_namespace.as_ref().and_then(|fd| fd.try_clone().ok());
+    let mut program = stdio.into_program(ProgramKey::INIT, String::new(), launched, request.open_stdin)?;
+    program.stdin_once = request.stdin_once;
+    let cgroup = cgroup.map(|(cgroup, _)| cgroup);
+    Ok(Started { program, log, compressor, cgroup, mount_namespace, started_at, warnings })
+}
+
+/// Starts a further process.
+pub(crate) fn exec(
+    request: &ExecRequest,
+    key: ProgramKey,
+    first: &Program,
+    cgroup: Option<&Cgroup>,
+) -> Result<Program, Failure> {
+    let Some(pidfd) = &first.pidfd else {
+        return Err(failure(Stage::Request, "the container is not running".to_owned()));
+    };
+    let stdio = prepare_stdio(Some(&request.process), request.open_stdin)?;
+    let filter = request.seccomp.as_ref().map(read_filter);
+    let launched = minke_runtime::exec(&Exec {
+        init_pid: u32::try_from(first.pid).unwrap_or(0),
+        init: pidfd.as_fd(),
+        process: &request.process,
+        stdio: stdio.for_child(),
+        cgroup,
+        seccomp: filter.as_ref().map(|(program, flags)| Filter { program, flags: *flags }),
+        preserve_fds: &[],
+        listen_fds: 0,
+        limits: limits(request.strict_limits),
+    })
+    .map_err(|error| Failure {
+        text: format!("OCI runtime exec failed: exec failed: {error}: unknown"),
+        ..launch_failure(&error)
+    })?;
+    let mut program = stdio.into_program(key, request.id.clone(), launched, request.open_stdin)?;
+    program.stdin_once = true;
+    Ok(program)
+}
+
+/// The socket a later daemon finds this keeper by. A name left by a keeper that was killed is taken over.
+pub(crate) fn listen(directory: &Path) -> io::Result<UnixListener> {
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    let path = directory.join(SOCKET_NAME);
+    if path.as_os_str().len() < 108 {
+        return bind(&path, &path);
+    }
+    // An address holds 107 bytes: a long path is reached through its directory.
+    let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
+    let opened = rustix::fs::open(directory, flags, rustix::fs::Mode::empty())?;
+    let number = std::os::fd::AsRawFd::as_raw_fd(&opened);
+    bind(&PathBuf::from(format!("/proc/self/fd/{number}/{SOCKET_NAME}")), &path)
+}
+
+fn bind(address: &Path, path: &Path) -> io::Result<UnixListener> {
+    let listener = match UnixListener::bind(address) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            std::fs::remove_file(path)?;
+            UnixListener::bind(address)
+        }
+        other => other,
+    }?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+fn open_rootfs(request: &mut LaunchRequest) -> Result<Option<OwnedFd>, Failure> {
+    let Rootfs::Overlay { lower, upper, work, volatile, readonly } = &request.rootfs else { return Ok(None) };
+    if *readonly && let Some(root) = request.spec.root_mut() {
+        // By the runtime, once the mount points are made.
+        root.set_readonly(Some(true));
+    }
+    mount_overlay(lower, upper, work, *volatile).map(Some).map_err(|errno| Failure {
+        errno: Some(errno.raw_os_error()),
+        ..failure(
+            Stage::Rootfs,
+            format!(
+                "failed to create task for container: mount overlay of {} layers on {}: {}",
+                lower.len(),
+                upper.display(),
+                io::Error::from(errno)
+            ),
+        )
+    })
+}
+
+/// A detached overlay mount.
+fn mount_overlay(lower: &[PathBuf], upper: &Path, work: &Path, volatile: bool) -> minke_sys::Result<OwnedFd> {
+    let configure = |by_layer: bool| {
+        let mut overlay = FsContext::open("overlay")?.string("source", "overlay")?;
+        if by_layer {
+            for layer in lower {
+                overlay = overlay.string("lowerdir+", layer)?;
+            }
+        } else {
+            // Before Linux 6.5: all in one value, in which colons separate.
+            let escape = |layer: &PathBuf| layer.to_string_lossy().replace('\\', "\\\\").replace(':', "\\:");
+            overlay = overlay.string("lowerdir", lower.iter().map(escape).collect::<Vec<_>>().join(":"))?;
+        }
+        overlay = overlay.string("upperdir", upper)?.string("workdir", work)?.string("index", "off")?;
+        if volatile {
+            overlay = overlay.flag("volatile")?;
+        }
+        overlay.create()?.mount(Attrs::empty())
+    };
+    match configure(true) {
+        Err(minke_sys::Errno::INVAL) => configure(false),
+        other => other,
+    }
+}
+
+fn make_cgroup(spec: &Spec, host: &Host) -> Result<Option<(Cgroup, Vec<String>)>, Failure> {
+    let Some(path) = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_ref()) else {
+        return Ok(None);
+    };
+    let failed = |error: &CgroupError| Failure {
+        errno: error.errno(),
+        ..failure(
+            Stage::Cgroup,
+            runtime_words(&format!("unable to apply cgroup configuration: {}", chain(error))),
+        )
+    };
+    let cgroup = Cgroup::create(host, path).map_err(|error| failed(&error))?;
+    let limits = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+    match limits.map_or(Ok(Vec::new()), |limits: &LinuxResources| cgroup.apply_limits(limits)) {
+        Ok(warnings) => Ok(Some((cgroup, warnings))),
+        Err(error) => {
+            best_effort(cgroup.remove());
+            Err(failed(&error))
+        }
+    }
+}
+
+/// Both halves of a process's stdio before it is started.
+#[derive(Debug)]
+enum Prepared {
+    Pipes { child: crate::program::ChildEnds, ours: Ends },
+    Terminal,
+}
+
+fn prepare_stdio(process: Option<&Process>, open_stdin: bool) -> Result<Prepared, Failure> {
+    let Some(process) = process else {
+        return Err(failure(Stage::Request, "the configuration has no process".to_owned()));
+    };
+    if process.terminal().unwrap_or(false) {
+        return Ok(Prepared::Terminal);
+    }
+    let user = process.user();
+    let (child, ours) = open_pipes(open_stdin, user.uid(), user.gid()).map_err(|errno| Failure {
+        errno: Some(errno.raw_os_error()),
+        ..failure(Stage::Stdio, format!("open pipes for the process: {}", io::Error::from(errno)))
+    })?;
+    Ok(Prepared::Pipes { child, ours })
+}
+
+impl Prepared {
+    fn for_child(&self) -> Stdio<'_> {
+        match self {
+            Self::Pipes { child, .. } => Stdio::Fds {
+                stdin: child.stdin.as_fd(),
+                stdout: child.stdout.as_fd(),
+                stderr: child.stderr.as_fd(),
+            },
+            Self::Terminal => Stdio::Terminal { size: None },
+        }
+    }
+
+    /// Our half, with the process it belongs to; the child's half closes.
+    fn into_program(
+        self,
+        key: ProgramKey,
+        name: String,
+        launched: Launched,
+        open_stdin: bool,
+    ) -> Result<Program, Failure> {
+        let (ends, tty) = match self {
+            Self::Pipes { ours, .. } => (ours, false),
+            Self::Terminal => {
+                let Some(master) = launched.console else {
+                    return Err(failure(Stage::Stdio, "the runtime gave no terminal".to_owned()));
+                };
+                let ends = Ends::terminal(master, open_stdin).map_err(|errno| Failure {
+                    errno: Some(errno.raw_os_error()),
+                    ..failure(Stage::Stdio, format!("prepare the terminal: {}", io::Error::from(errno)))
+                })?;
+                (ends, true)
+            }
+        };
+        let mut program = Program::new(key, name, launched.pid, launched.pidfd, ends);
+        program.tty = tty;
+        Ok(program)
+    }
+}
+
+fn read_filter(filter: &SeccompFilter) -> (Vec<Instruction>, u32) {
+    let (instructions, _) = filter.program.as_chunks::<8>();
+    let program = instructions
+        .iter()
+        .map(|[a, b, jt, jf, k @ ..]| Instruction {
+            code: u16::from_ne_bytes([*a, *b]),
+            jt: *jt,
+            jf: *jf,
+            k: u32::from_ne_bytes(*k),
+        })
+        .collect();
+    (program, filter.flags)
+}
+
+fn limits(strict: bool) -> Limits {
+    if strict { Limits::Strict } else { Limits::AsFarAsAllowed }
+}
+
+fn launch_failure(error: &LaunchError) -> Failure {
+    use minke_runtime::Stage as At;
+    let stage = match error.stage() {
+        At::Plan => Stage::Request,
+        At::Hook => Stage::Hook,
+        At::Program => Stage::Program,
+        _ => Stage::Setup,
+    };
+    let text = runtime_words(&error.to_string());
+    Failure { stage, text, errno: error.errno(), exit_code: error.exit_code() }
+}
+
+/// A failure of the runtime in the words Docker's clients know, with our name for the runtime.
+fn runtime_words(text: &str) -> String {
+    format!(
+        "failed to create task for container: failed to create shim task: OCI runtime create failed: \
+         minke create failed: {text}: unknown"
+    )
+}
+
+fn failure(stage: Stage, text: String) -> Failure {
+    Failure { stage, text, errno: None, exit_code: 128 }
+}
+
+/// An error with what caused it.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
