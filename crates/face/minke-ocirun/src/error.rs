@@ -71,11 +71,12 @@ impl OciError {
         let mut text = self.to_string();
         let mut source = std::error::Error::source(self);
         while let Some(cause) = source {
-            let cause_text = cause.downcast_ref::<io::Error>().map_or_else(|| cause.to_string(), go_words);
-            // The launcher's texts carry the kernel's answer already.
-            if !text.ends_with(&cause_text) {
-                text = format!("{text}: {cause_text}");
+            // The launcher's text has the kernel's answer in it already.
+            if cause.is::<rustix::io::Errno>() {
+                break;
             }
+            let cause_text = cause.downcast_ref::<io::Error>().map_or_else(|| cause.to_string(), go_words);
+            text = format!("{text}: {cause_text}");
             source = cause.source();
         }
         text

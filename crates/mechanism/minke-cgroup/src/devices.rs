@@ -191,19 +191,20 @@ impl DeviceList {
 }
 
 /// What every container may use whatever its list says: making any node, and the devices of a minimal /dev.
-/// These follow the OCI runtime specification's "default devices".
+/// The OCI runtime specification's "default devices", and one more that runc allows.
 #[must_use]
 pub fn default_rules() -> Vec<LinuxDeviceCgroup> {
-    const NODES: [(i64, Option<i64>); 9] = [
-        (1, Some(3)), // null
-        (1, Some(5)), // zero
-        (1, Some(7)), // full
-        (1, Some(8)), // random
-        (1, Some(9)), // urandom
-        (5, Some(0)), // tty
-        (5, Some(1)), // console
-        (5, Some(2)), // ptmx
-        (136, None),  // pts/*
+    const NODES: [(i64, Option<i64>); 10] = [
+        (1, Some(3)),    // null
+        (1, Some(5)),    // zero
+        (1, Some(7)),    // full
+        (1, Some(8)),    // random
+        (1, Some(9)),    // urandom
+        (5, Some(0)),    // tty
+        (5, Some(1)),    // console
+        (5, Some(2)),    // ptmx
+        (10, Some(200)), // net/tun, which runc's callers have come to count on
+        (136, None),     // pts/*
     ];
     let rule = |typ, major: Option<i64>, minor: Option<i64>, access: &str| {
         let mut builder = LinuxDeviceCgroupBuilder::default().allow(true).typ(typ).access(access);

@@ -44,7 +44,7 @@ fn writes_start_from_a_known_state() {
     assert_eq!(writes[0], ("devices.deny", "a".to_owned()));
     assert_eq!(writes[1], ("devices.allow", "c *:* m".to_owned()));
     assert_eq!(writes.last(), Some(&("devices.allow", "c 136:* rwm".to_owned())));
-    assert_eq!(writes.len(), 12);
+    assert_eq!(writes.len(), 13);
     let open = list(
         r#"[{"allow":true,"type":"a"},{"allow":false,"type":"c","major":10,"minor":200,"access":"rw"}]"#,
     );
