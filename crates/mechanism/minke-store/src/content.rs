@@ -188,6 +188,31 @@ impl ContentStore {
         }
     }
 
+    /// Takes a blob out of the store at once; its bytes go with [`Self::delete_retired`]. Freeing a large file can take long.
+    pub fn retire(&self, digest: Digest) -> Result<(), ContentError> {
+        let path = self.path(digest);
+        let aside = self.tmp.join(format!("retired-{}", self.next.fetch_add(1, Ordering::Relaxed)));
+        match fs::rename(&path, &aside) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(io_at("set aside", &path)(e)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Frees what retired blobs take.
+    pub fn delete_retired(&self) -> Result<(), ContentError> {
+        for entry in fs::read_dir(&self.tmp).map_err(io_at("list", &self.tmp))? {
+            let path = entry.map_err(io_at("list", &self.tmp))?.path();
+            if !path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"retired-")) {
+                continue;
+            }
+            match fs::remove_file(&path) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(io_at("remove", &path)(e)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Makes names given by [`FinishedBlob::publish`] durable.
     pub fn sync_names(&self) -> Result<(), ContentError> {
         crate::durable::sync_dir(&self.blobs).map_err(io_at("sync", &self.blobs))

@@ -231,7 +231,7 @@ impl Store {
         }
         let mut collected = Collected::default();
         for blob in self.content.list()?.into_iter().filter(|blob| !marked.blobs.contains(&blob.digest)) {
-            if let Some(removed) = self.pins.sweep(blob.digest, || self.content.delete(blob.digest)) {
+            if let Some(removed) = self.pins.sweep(blob.digest, || self.content.retire(blob.digest)) {
                 removed?;
                 collected.bytes += blob.size;
                 collected.blobs.push(blob.digest);
@@ -244,6 +244,7 @@ impl Store {
                 collected.layers.push(layer.diff_id);
             }
         }
+        self.content.delete_retired()?;
         self.layers.delete_retired()?;
         if !collected.layers.is_empty() {
             // A stack that lost a layer has no use for its init layer.

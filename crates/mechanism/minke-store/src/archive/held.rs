@@ -21,6 +21,8 @@ use crate::tar::{BLOCK, Entry, Kind, Reader, looks_like_header};
 /// Documents of one archive together.
 const DOCUMENTS_MAX: u64 = 256 << 20;
 const ENTRIES_MAX: usize = 1_000_000;
+/// Longer names belong to no archive of images.
+const NAME_MAX: usize = 1024;
 
 pub(super) struct Held<'a> {
     store: &'a Store,
@@ -281,7 +283,7 @@ fn parent(name: &str) -> &str {
 
 /// A name without `./`, empty parts and `..`; names that lead out of the archive mean nothing here.
 fn plain_name(path: &[u8]) -> Option<String> {
-    let text = std::str::from_utf8(path).ok()?;
+    let text = std::str::from_utf8(path).ok().filter(|text| text.len() <= NAME_MAX)?;
     let mut parts: Vec<&str> = Vec::new();
     for part in text.split('/') {
         match part {

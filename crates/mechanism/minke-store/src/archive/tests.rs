@@ -424,6 +424,9 @@ fn collection_keeps_what_is_named_or_just_being_added_and_removes_the_rest() {
     );
     let second = store.collect(live).unwrap().unwrap();
     assert_eq!(second.layers, [hash(&b)]);
+    for tmp in ["content/tmp", "layers/tmp"] {
+        assert_eq!(std::fs::read_dir(dir.path().join(tmp)).unwrap().count(), 0, "{tmp}");
+    }
     assert_eq!(std::fs::read_dir(dir.path().join("init")).unwrap().count(), 1);
     assert!(store.read_image(kept.manifest.digest).is_ok());
     assert!(store.read_image(gone.manifest.digest).is_err());

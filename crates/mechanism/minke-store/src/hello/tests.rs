@@ -27,6 +27,31 @@ fn the_program_prints_the_message_and_succeeds() {
 }
 
 #[test]
+#[ignore = "needs qemu-aarch64-static; run with --ignored where it is installed"]
+fn the_program_for_arm_prints_the_message_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("hello");
+    std::fs::write(&path, elf::aarch64(MESSAGE.as_bytes())).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let run = |out: std::process::Stdio| {
+        Command::new("qemu-aarch64-static")
+            .arg(&path)
+            .stdout(out)
+            .spawn()
+            .unwrap()
+            .wait_with_output()
+            .unwrap()
+    };
+    let output = run(std::process::Stdio::piped());
+    assert_eq!(
+        (output.status.code(), String::from_utf8(output.stdout).unwrap().as_str()),
+        (Some(0), message())
+    );
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    assert_eq!(run(full.into()).status.code(), Some(1));
+}
+
+#[test]
 fn the_image_is_the_same_wherever_it_is_made_and_opens_with_the_promised_words() {
     let install_in_new_store = || {
         let dir = tempfile::tempdir().unwrap();

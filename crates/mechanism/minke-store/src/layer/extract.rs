@@ -16,6 +16,8 @@ use crate::tar::{Entry, Kind, Reader, show};
 const WHITEOUT: &[u8] = b".wh.";
 const META: &[u8] = b".wh..wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
+/// What may be kept in memory about directories until the end.
+const DIRECTORIES_MAX: u64 = 512 << 20;
 /// Files at least this big are checked against the free space before a byte is written.
 const SPACE_CHECK: u64 = 64 << 20;
 
@@ -36,6 +38,7 @@ pub(super) struct Extractor {
     /// Modes, owners, times and attributes of directories, set last: making a child changes its parent's time, and a parent may
     /// be read-only.
     directories: Vec<(Vec<u8>, Entry)>,
+    directories_size: u64,
     /// Something was replaced, so the running size is no longer exact.
     replaced: bool,
     skipped_attributes: u64,
@@ -49,6 +52,7 @@ impl Extractor {
             contents: Contents::default(),
             apparent: 0,
             directories: Vec::new(),
+            directories_size: 0,
             replaced: false,
             skipped_attributes: 0,
         })
@@ -158,8 +162,7 @@ impl Extractor {
         if let Some(found) = spot.stat().map_err(|e| failed(&entry, "look up", e))? {
             let is_dir = FileType::from_raw_mode(found.st_mode) == FileType::Directory;
             if is_dir && entry.kind == Kind::Directory {
-                self.directories.push((path, entry));
-                return Ok(());
+                return self.finish_later(path, entry);
             }
             hides = is_whiteout(&found) && entry.kind == Kind::Directory;
             self.replaced = true;
@@ -180,7 +183,7 @@ impl Extractor {
                 if hides {
                     self.place.mark_opaque(&spot).map_err(|e| failed(&entry, "mark opaque", e))?;
                 }
-                self.directories.push((path, entry));
+                return self.finish_later(path, entry);
             }
             Kind::Symlink => {
                 self.make_symlink(&spot, &entry).map_err(|e| failed(&entry, "make symbolic link", e))?;
@@ -190,6 +193,17 @@ impl Extractor {
                 self.make_node(&spot, &entry).map_err(|e| failed(&entry, "make device", e))?;
             }
         }
+        Ok(())
+    }
+
+    fn finish_later(&mut self, path: Vec<u8>, mut entry: Entry) -> Result<(), LayerError> {
+        let attributes: usize = entry.xattrs.iter().map(|(name, value)| name.len() + value.len() + 48).sum();
+        self.directories_size += (2 * path.len() + attributes + size_of::<Entry>()) as u64;
+        if self.directories_size > DIRECTORIES_MAX {
+            return Err(LayerError::Limit { what: "bytes about directories", max: DIRECTORIES_MAX });
+        }
+        entry.xattrs.shrink_to_fit();
+        self.directories.push((path, entry));
         Ok(())
     }
 

@@ -337,13 +337,21 @@ fn settle(root: &Path, records_dir: &Path, records: &RwLock<HashMap<Digest, Reco
         return Ok(());
     }
     rustix::fs::syncfs(fs::File::open(root)?)?;
-    let mut records = records.write().unwrap_or_else(PoisonError::into_inner);
-    for diff_id in unsynced {
-        if let Some(record) = records.get_mut(&diff_id) {
+    let settled: Vec<Record> = {
+        let mut records = records.write().unwrap_or_else(PoisonError::into_inner);
+        let mut settle_one = |diff_id: &Digest| {
+            let record = records.get_mut(diff_id)?;
             record.unsynced = None;
-            let bytes = serde_json::to_vec(record).map_err(io::Error::other)?;
-            durable::replace_file(&records_dir.join(format!("{}.json", short_name(diff_id))), &bytes)?;
-        }
+            Some(record.clone())
+        };
+        unsynced.iter().filter_map(&mut settle_one).collect()
+    };
+    // Nobody who starts a container waits for these. A layer that is retired meanwhile leaves a record without a tree, which the
+    // next open removes.
+    for record in settled {
+        let bytes = serde_json::to_vec(&record).map_err(io::Error::other)?;
+        let name = format!("{}.json", short_name(record.layer.diff_id));
+        durable::replace_file(&records_dir.join(name), &bytes)?;
     }
     Ok(())
 }

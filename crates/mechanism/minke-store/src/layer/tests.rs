@@ -244,6 +244,45 @@ fn limits_end_an_unpacking_and_leave_nothing() {
     refused(&gz.finish().unwrap(), "decompression bomb");
 }
 
+/// A filesystem of its own that nobody else sees, reached through its descriptor.
+fn small_disk(size: &str) -> (std::os::fd::OwnedFd, PathBuf) {
+    use minke_sys::mount::{Attrs, FsContext};
+    use std::os::fd::AsRawFd;
+    let context = FsContext::open("tmpfs").unwrap().string("size", size).unwrap().create().unwrap();
+    let mount = context.mount(Attrs::empty()).unwrap();
+    let path = PathBuf::from(format!("/proc/self/fd/{}/layers", mount.as_raw_fd()));
+    (mount, path)
+}
+
+#[test]
+fn a_full_disk_is_told_by_the_entry_and_leaves_nothing() {
+    let (_disk, path) = small_disk("4m");
+    let store = open(&path);
+    let check = |size: usize, words: &str| {
+        let tar = archive(&[(file("small"), b"x"), (file("large"), &vec![1; size])]);
+        let text = apply(&store, &tar).unwrap_err().to_string();
+        assert!(text.contains("large") && text.contains(words), "{text}");
+        assert_eq!(fs::read_dir(path.join("tmp")).unwrap().count(), 0);
+    };
+    check(6 << 20, "No space left on device");
+    check(80 << 20, "bytes wanted");
+    apply(&store, &archive(&[(file("fits"), &vec![1; 1 << 20])])).unwrap();
+}
+
+#[test]
+fn the_same_layer_unpacked_by_many_at_once_is_there_once() {
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path());
+    let tar = archive(&[(file("a/b/c"), &[7; 50_000]), (dir("d"), b"")]);
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| apply(&store, &tar).unwrap());
+        }
+    });
+    assert_eq!(store.list().len(), 1);
+    assert_eq!(fs::read_dir(root.path().join("tmp")).unwrap().count(), 0);
+}
+
 #[test]
 fn a_corrupt_or_cut_stream_is_refused_and_leaves_nothing() {
     let root = tempfile::tempdir().unwrap();

@@ -30,7 +30,11 @@ impl Overlay {
         let scratch = overlay.scratch()?;
         let lower = scratch.path.join("lower");
         make_dir(&lower)?;
-        mount(&[lower], Some((&scratch.upper(), &scratch.work())), false)
+        let dirs = (scratch.upper(), scratch.work());
+        let try_mount = |volatile| mount(std::slice::from_ref(&lower), Some((&dirs.0, &dirs.1)), volatile);
+        // Volatile, because the end of any other overlay syncs the whole filesystem; kernels before 5.10 know no such thing.
+        try_mount(true)
+            .or_else(|_reason| try_mount(false))
             .map_err(|reason| RootfsError::NoOverlay { path: data_root.to_owned(), reason })?;
         Ok(overlay)
     }
