@@ -107,8 +107,9 @@ fn open_parent(hierarchy: &Arc<Hierarchy>, path: &Path) -> Result<ParentDir, Cgr
         if hierarchy.version() == Version::V2 {
             control::hand_down_controllers(hierarchy.mount_point(), &at);
         }
+        // Where children are told to copy, somebody has filled it: us, or systemd.
         let clones_cpuset = cpuset && control::read_flag(&dir, "cgroup.clone_children");
-        if cpuset {
+        if cpuset && !clones_cpuset {
             control::fill_cpuset(hierarchy.mount_point(), &at)?;
         }
         return Ok(ParentDir { dir, clones_cpuset });

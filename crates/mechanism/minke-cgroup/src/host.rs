@@ -135,7 +135,7 @@ impl Host {
     pub fn probe_under(root: &Path) -> Result<Self, CgroupError> {
         let read = |name: &str| {
             let path = root.join(name);
-            std::fs::read_to_string(&path).map_err(|e| CgroupError::read(&path, e))
+            read_at_once(&path).map_err(|e| CgroupError::read(&path, e))
         };
         let own = parse_own(&read("proc/self/cgroup")?);
         let mounts = read("proc/self/mountinfo")?;
@@ -216,6 +216,14 @@ impl Host {
     pub fn layout(&self) -> Layout {
         Layout::from_hierarchies(self.hierarchies.iter().map(Arc::as_ref))
     }
+}
+
+/// Files of /proc do not know their size; a roomy buffer spares the kernel from making them piece by piece.
+fn read_at_once(path: &Path) -> io::Result<String> {
+    use std::io::Read;
+    let mut text = String::with_capacity(16 * 1024);
+    std::fs::File::open(path)?.read_to_string(&mut text)?;
+    Ok(text)
 }
 
 fn join_under(root: &Path, path: &Path) -> PathBuf {
