@@ -128,7 +128,9 @@ pub(crate) fn exec(
         limits: limits(request.strict_limits),
     })
     .map_err(|error| Failure {
-        text: format!("OCI runtime exec failed: exec failed: {error}: unknown"),
+        // The runtime speaks of its init, which an exec has none of.
+        text: format!("OCI runtime exec failed: exec failed: {error}: unknown")
+            .replace("error during container init: ", ""),
         ..launch_failure(&error)
     })?;
     let mut program = stdio.into_program(key, request.id.clone(), launched, request.open_stdin)?;

@@ -195,11 +195,10 @@ impl Containers {
                 Ok(())
             }
             Ok(Reply::Failed(failure)) => {
-                let text = format!("OCI runtime exec failed: {}", failure.text);
                 let error = if matches!(failure.exit_code, 126 | 127) {
-                    Error::invalid(text)
+                    Error::invalid(failure.text)
                 } else {
-                    Error::system(text)
+                    Error::system(failure.text)
                 };
                 Err((error, i64::from(failure.exit_code)))
             }
@@ -260,8 +259,19 @@ impl Containers {
     }
 
     /// What is known of an exec.
-    pub fn exec_inspect(&self, id: &str) -> Result<ExecInspect> {
+    ///
+    /// Clients ask for the exit code the moment their stream ends, which may be before the keeper's word of the end was read
+    /// here. The keeper says it before it lets go of the clients, so asking the keeper settles it.
+    pub async fn exec_inspect(self: &Arc<Self>, id: &str) -> Result<ExecInspect> {
         let (container, exec) = self.find_exec(id)?;
+        if exec.state().running
+            && let Some(keeper) = container.keeper()
+            && let Ok(Reply::State(known)) = keeper.ask(Body::Query, Vec::new()).await
+            && let Some(exit) =
+                known.execs.iter().find(|known| known.id == exec.id).and_then(|known| known.exit)
+        {
+            self.record_exec_exit(&container, &exec.id, exit);
+        }
         let state = exec.state().clone();
         let config = &exec.config;
         let words = config.cmd.as_deref().unwrap_or_default();
@@ -301,6 +311,9 @@ impl Containers {
         let Some(exec) = container.execs().get(id).cloned() else { return };
         {
             let mut state = exec.state();
+            if state.ended_at.is_some() {
+                return;
+            }
             state.running = false;
             state.pid = 0;
             state.exit_code = Some(i64::from(exit.code));

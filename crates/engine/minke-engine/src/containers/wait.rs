@@ -53,7 +53,9 @@ impl Waiter {
         };
         WaitResponse {
             status_code: last.exit_code,
-            error: (!last.error.is_empty()).then_some(WaitError { message: last.error }),
+            // Like Docker: only who asks after the end hears why; who waited through a failed start heard it from the start.
+            error: (!last.error.is_empty() && last.exits == exits && !last.removed)
+                .then_some(WaitError { message: last.error }),
         }
     }
 }

@@ -42,6 +42,6 @@ pub(super) async fn resize(shared: &Shared, call: &Call, id: &str) -> Outcome {
     answer::done(StatusCode::OK)
 }
 
-pub(super) fn inspect(shared: &Shared, id: &str) -> Outcome {
-    answer::json(&shared.engine.containers.exec_inspect(id)?)
+pub(super) async fn inspect(shared: &Shared, id: &str) -> Outcome {
+    answer::json(&shared.engine.containers.exec_inspect(id).await?)
 }

@@ -41,7 +41,7 @@ pub(crate) async fn dispatch(shared: &Shared, call: Call, path: &[&str]) -> Resu
         (_, ["containers", ..]) => return containers_pages(shared, call, &method, path).await,
         ("POST", ["exec", id, "start"]) => exec::start(shared, call, id).await,
         ("POST", ["exec", id, "resize"]) => exec::resize(shared, &call, id).await,
-        ("GET", ["exec", id, "json"]) => exec::inspect(shared, id),
+        ("GET", ["exec", id, "json"]) => exec::inspect(shared, id).await,
         (_, ["images", ..]) => return images_pages(shared, call, &method, path).await,
         ("GET", ["networks"]) => networks::list(shared, &call),
         ("POST", ["networks", "prune"]) => networks::prune(&call),
@@ -70,10 +70,12 @@ async fn containers_pages(
         ("GET", [name, "top"]) => containers::top(shared, &call, name).await,
         ("GET", [name, "changes"]) => containers::changes(shared, name).await,
         ("GET", [name, "logs"]) => logs::logs(shared, &call, name),
-        ("GET", [_, "stats"]) => unbuilt::stats(),
-        ("GET", [_, "export"]) => unbuilt::export(),
+        ("GET", [name, "stats"]) => containers::unless_missing(shared, name, unbuilt::stats).await,
+        ("GET", [name, "export"]) => containers::unless_missing(shared, name, unbuilt::export).await,
         ("GET", [name, "attach", "ws"]) => attach::attach_websocket(shared, &call, name),
-        ("GET" | "HEAD" | "PUT", [_, "archive"]) => unbuilt::archive(),
+        ("GET" | "HEAD" | "PUT", [name, "archive"]) => {
+            containers::unless_missing(shared, name, unbuilt::archive).await
+        }
         ("POST", [name, "attach"]) => attach::attach(shared, &call, name),
         ("POST", [name, "start"]) => lifecycle::start(shared, call, name).await,
         ("POST", [name, "stop"]) => lifecycle::stop(shared, &call, name).await,

@@ -55,6 +55,10 @@ pub(super) fn dispatch(method: &Method, path: &[&str]) -> Option<Outcome> {
         ("POST", ["commit"]) => not_built("making an image from a container (commit) is"),
         ("GET", ["distribution", _, ..]) => not_built("asking registries about images is"),
         ("GET", ["plugins"]) => answer::json(&json!([])),
+        // `docker inspect NAME` asks for a plugin of that name last.
+        ("GET", ["plugins", name, "json"]) => {
+            Err(Failure::new(Kind::NotFound, format!("plugin {name:?} not found")))
+        }
         (_, ["plugins", _, ..]) => not_built("running plugins is"),
         ("POST", ["swarm", "init" | "join"]) => not_built("swarm mode is"),
         ("POST", ["swarm", "leave"]) => {
