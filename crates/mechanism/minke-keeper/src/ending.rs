@@ -64,6 +64,7 @@ impl Keeper {
     }
 
     /// Tells the end of every process that is over.
+    #[inline(never)]
     pub(crate) fn conclude_programs(&mut self, now: Instant) {
         // Execs first: the daemon hears of the container's end last.
         for index in (0..self.programs.len()).rev() {

@@ -45,6 +45,7 @@ pub(crate) fn live(control: UnixStream, warm: &Warm, blankness: OwnedFd) {
     }
 }
 
+#[inline(never)]
 fn wait_for_container(mut connection: Connection, warm: &Warm, blankness: OwnedFd) -> Option<Keeper> {
     while !connection.is_broken() {
         let mut fds = [PollFd::new(&connection, PollFlags::IN)];

@@ -92,11 +92,16 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    /// Runs until nothing of the container is left to care for.
+    /// Runs until nothing of the container is left to care for. What needs much stack has frames of its own below this one's,
+    /// so that they can be given back.
+    #[inline(never)]
     pub(crate) fn tend(mut self) {
         let mut events = VecDeque::new();
         while !self.may_leave() {
             self.wait(&mut events);
+            if !events.is_empty() {
+                self.idle_at = Some(Instant::now() + IDLE);
+            }
             while let Some(event) = events.pop_front() {
                 self.handle(event);
             }
@@ -107,6 +112,7 @@ impl Keeper {
     }
 
     /// Waits until something happens; gives it in the order of handling: output before ends, execs before the first.
+    #[inline(never)]
     fn wait(&self, events: &mut VecDeque<Event>) {
         let compression = self.compressor.descriptor();
         let mut watches = Watches::default();
@@ -168,6 +174,7 @@ impl Keeper {
         Some(due.saturating_duration_since(Instant::now()))
     }
 
+    #[inline(never)]
     fn handle(&mut self, event: Event) {
         match event {
             Event::Caller => self.welcome(),
@@ -208,12 +215,14 @@ impl Keeper {
     }
 
     /// Gives back the memory that work has taken.
+    #[inline(never)]
     pub(crate) fn relax(&mut self) {
         self.buffer = Vec::new();
         self.log.relax();
         self.clients.iter_mut().for_each(|client| client.outbox.relax());
         self.programs.iter_mut().for_each(Program::relax);
         minke_sys::memory::release_heap();
+        minke_sys::memory::release_code();
         minke_sys::memory::release_stack();
     }
 
@@ -225,9 +234,8 @@ impl Keeper {
         self.programs.iter_mut().find(|program| program.key == key)
     }
 
-    /// The room for one read, and a note that memory is to be given back later.
+    /// The room for one read.
     fn take_buffer(&mut self) -> Vec<u8> {
-        self.idle_at = Some(Instant::now() + IDLE);
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.resize(CHUNK, 0);
         buffer
@@ -365,6 +373,7 @@ impl Keeper {
     }
 
     /// Drops what is over: broken connections, clients that are gone or served.
+    #[inline(never)]
     fn sweep(&mut self) {
         let before = self.connections.len();
         self.connections.retain(|connection| !connection.is_broken());

@@ -21,13 +21,33 @@ pub fn keep_heap_small() {
     }
 }
 
+/// Unmaps this program's code and constants from the process: they stay in the page cache, and what is needed again is
+/// mapped again, a few pages at a time.
+pub fn release_code() {
+    unsafe extern "C" {
+        static __executable_start: u8;
+        static etext: u8;
+    }
+    const PAGE: usize = 4096;
+    let start = (&raw const __executable_start).expose_provenance().next_multiple_of(PAGE);
+    let end = (&raw const etext).expose_provenance() / PAGE * PAGE;
+    if let Some(length) = end.checked_sub(start) {
+        // SAFETY: the linker puts headers, constants and code between the two symbols, all mapped from the file and never
+        // written (a static program has no text relocations), so every page comes back as it was.
+        unsafe {
+            libc::madvise(std::ptr::with_exposed_provenance_mut(start), length, libc::MADV_DONTNEED);
+        }
+    }
+}
+
 /// Returns the stack pages that deeper calls have left behind to the kernel. For the main thread only.
+#[inline(never)]
 pub fn release_stack() {
     const PAGE: usize = 4096;
     /// Further down than any call of ours has reached; what is not mapped there is passed over.
     const DEPTH: usize = 512 << 10;
     /// This function's own frame, its callee's, and the red zone.
-    const SLACK: usize = 2 * PAGE;
+    const SLACK: usize = 1024;
     let here = 0u8;
     let top = (&raw const here).expose_provenance().saturating_sub(SLACK) / PAGE * PAGE;
     let bottom = top.saturating_sub(DEPTH);
@@ -46,6 +66,7 @@ mod tests {
         drop((0..100).map(|value| vec![value; 10_000]).collect::<Vec<_>>());
         super::keep_heap_small();
         super::release_heap();
+        super::release_code();
         assert!(kept.iter().zip(0..100).all(|(block, value)| block.iter().all(|byte| *byte == value)));
     }
 }
