@@ -54,7 +54,8 @@ impl Reference {
             return Err(InvalidReference::Format);
         }
         if path.bytes().any(|b| b.is_ascii_uppercase()) {
-            return Err(InvalidReference::Uppercase(name.to_owned()));
+            let library = if domain == DEFAULT_DOMAIN && !path.contains('/') { "library/" } else { "" };
+            return Err(InvalidReference::Uppercase(format!("{library}{path}")));
         }
         if path.is_empty() || !path.split('/').all(is_component) {
             return Err(InvalidReference::Format);
