@@ -19,12 +19,22 @@ pub enum Mode {
 
 /// A template that failed while running.
 #[derive(Debug, thiserror::Error)]
-#[error("template: :{line}:{column}: executing \"\" at <{context}>: {message}")]
+#[error("template: {name}:{line}:{column}: executing \"{name}\" at <{context}>: {message}")]
 pub struct ExecError {
+    /// The template's name; most of docker's have none.
+    pub name: &'static str,
     pub line: usize,
     pub column: usize,
     pub context: String,
     pub message: String,
+}
+
+impl ExecError {
+    /// The error of a template called `name`.
+    #[must_use]
+    pub fn named(self, name: &'static str) -> ExecError {
+        ExecError { name, ..self }
+    }
 }
 
 enum Flow {
@@ -69,6 +79,7 @@ impl Run<'_> {
         let before = &self.template.text[..at];
         let column = before.rfind('\n').map_or(at, |newline| at - newline - 1);
         Err(Flow::Fail(Box::new(ExecError {
+            name: "",
             line: 1 + before.matches('\n').count(),
             column,
             context: context.to_string(),

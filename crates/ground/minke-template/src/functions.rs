@@ -198,10 +198,11 @@ fn length(value: &Value) -> Result<Value, String> {
     Ok(Value::Int(length as i128))
 }
 
-fn position(value: &Value, length: usize, limit: usize) -> Result<usize, String> {
+fn position(value: &Value, length: usize) -> Result<usize, String> {
     match value.target() {
         Value::Int(i) => match usize::try_from(*i) {
-            Ok(at) if at < limit.max(length) && at <= length => Ok(at),
+            // Go lets the length itself through and fails one step later, with other words.
+            Ok(at) if at <= length => Ok(at),
             _ => Err(format!("index out of range: {i}")),
         },
         Value::Missing | Value::Nil => Err("cannot index slice/array with nil".into()),
@@ -214,17 +215,17 @@ fn index(value: &Value, keys: &[Value]) -> Result<Value, String> {
     for key in keys {
         value = match &value {
             Value::List(l) => {
-                let at = position(key, l.items.len(), l.items.len())?;
+                let at = position(key, l.items.len())?;
                 match l.items.get(at) {
                     Some(item) => item.target().clone(),
-                    None => return Err(format!("index out of range: {at}")),
+                    None => return Err("reflect: slice index out of range".into()),
                 }
             }
             Value::Str(s) => {
-                let at = position(key, s.len(), s.len())?;
+                let at = position(key, s.len())?;
                 match s.as_bytes().get(at) {
                     Some(byte) => Value::Int((*byte).into()),
-                    None => return Err(format!("index out of range: {at}")),
+                    None => return Err("reflect: string index out of range".into()),
                 }
             }
             Value::Map(m) => match key.target() {
@@ -253,7 +254,7 @@ fn slice(value: &Value, bounds: &[Value]) -> Result<Value, String> {
         Value::Missing | Value::Nil => return Err("slice of untyped nil".into()),
         other => return Err(format!("can't slice item of type {}", other.type_name())),
     };
-    let at = |n: usize, default| bounds.get(n).map_or(Ok(default), |b| position(b, length, length + 1));
+    let at = |n: usize, default| bounds.get(n).map_or(Ok(default), |b| position(b, length));
     let (from, to) = (at(0, 0)?, at(1, length)?);
     at(2, length)?;
     if from > to {

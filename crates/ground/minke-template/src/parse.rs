@@ -13,8 +13,10 @@ const MAX_DEPTH: usize = 100;
 
 /// A template that is not one.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("template: :{line}: {message}")]
+#[error("template: {name}:{line}: {message}")]
 pub struct ParseError {
+    /// The template's name; most of docker's have none.
+    pub name: &'static str,
     pub line: usize,
     pub message: String,
 }
@@ -22,7 +24,13 @@ pub struct ParseError {
 impl ParseError {
     pub(crate) fn at(text: &str, at: usize, message: impl Into<String>) -> ParseError {
         let line = 1 + text[..at.min(text.len())].matches('\n').count();
-        ParseError { line, message: message.into() }
+        ParseError { name: "", line, message: message.into() }
+    }
+
+    /// The error of a template called `name`.
+    #[must_use]
+    pub fn named(self, name: &'static str) -> ParseError {
+        ParseError { name, ..self }
     }
 }
 

@@ -10,7 +10,8 @@
 //! ```
 //! Each struct is a header line (`Key GoName`) and a line of `Field type` pairs. Types: `s` string, `i` integer,
 //! `f` float, `b` bool, `d` duration in nanoseconds, `t` time, `a` any, `[]T`, `{}T` map, `*T` pointer, `=` an empty
-//! struct, otherwise the key of a struct. `Field<jsonName` gives the JSON name when it differs, `@Key` embeds.
+//! struct, otherwise the key of a struct. `Field<jsonName` gives the JSON name when it differs, `@Key` embeds, `@*Key` embeds a pointer;
+//! a line `-` is a struct without fields.
 
 use crate::value::{List, Map, Record, Value, number};
 use serde_json::Value as Json;
@@ -66,6 +67,9 @@ impl Schema {
         let mut fields = Vec::new();
         let mut words = description.fields.split(' ');
         while let Some(name) = words.next() {
+            if name == "-" {
+                continue;
+            }
             if let Some(embedded) = name.strip_prefix('@') {
                 fields.push(Field { name: "", json: "", kind: embedded });
                 continue;
@@ -109,7 +113,8 @@ impl Schema {
             }));
         }
         match kind {
-            "s" | "t" => Value::str(json.and_then(Json::as_str).unwrap_or_default()),
+            "s" => Value::str(json.and_then(Json::as_str).unwrap_or_default()),
+            "t" => Value::str(go_time(json.and_then(Json::as_str).unwrap_or("0001-01-01T00:00:00Z"))),
             "b" => Value::Bool(json.and_then(Json::as_bool).unwrap_or_default()),
             "i" => match json {
                 Some(Json::Number(n)) => number(n),
@@ -151,6 +156,21 @@ impl Schema {
     }
 }
 
+/// RFC 3339 as Go prints a time: `2006-01-02 15:04:05.5 +0000 UTC`.
+fn go_time(text: &str) -> String {
+    let Some((date, time)) = text.split_once('T') else { return text.to_owned() };
+    if let Some(time) = time.strip_suffix('Z') {
+        return format!("{date} {time} +0000 UTC");
+    }
+    match time.rfind(['+', '-']) {
+        Some(at) => {
+            let zone = time[at..].replace(':', "");
+            format!("{date} {} {zone} {zone}", &time[..at])
+        }
+        None => text.to_owned(),
+    }
+}
+
 struct Struct {
     schema: Rc<Schema>,
     key: &'static str,
@@ -172,10 +192,10 @@ impl Record for Struct {
         let fields = self.schema.fields(self.key);
         for field in fields.iter() {
             if field.name.is_empty() {
-                let embedded =
-                    Struct { schema: self.schema.clone(), key: field.kind, json: self.json.clone() };
+                let key = field.kind.trim_start_matches('*');
+                let embedded = Struct { schema: self.schema.clone(), key, json: self.json.clone() };
                 // An embedded struct is reachable by its own name as well.
-                if field.kind == name {
+                if key == name {
                     return Some(Ok(Value::Record(Rc::new(embedded))));
                 }
                 if let Some(found) = embedded.get(name, args) {
