@@ -1,0 +1,199 @@
+//! `system df`: what takes how much space.
+
+use super::ps::FORMAT;
+use crate::command::{Args, Command, Outcome};
+use crate::flag::{Complete, Flag, Kind, flag, short};
+use crate::format::{Format, Row, Shape, ago};
+use crate::given::Given;
+use crate::session::Session;
+use minke_base::size;
+use minke_template::Value;
+use serde_json::{Value as Json, json};
+
+const FLAGS: &[Flag] =
+    &[flag("format", Kind::Str, FORMAT), short("verbose", 'v', Kind::Bool, "Show each object")];
+
+pub(crate) const DF: Command = Command {
+    paths: &["system df"],
+    usage: "[OPTIONS]",
+    about: "Show what takes how much space",
+    details: "",
+    args: Args::None,
+    flags: &[FLAGS],
+    interspersed: true,
+    complete: Complete::Nothing,
+    run,
+};
+
+const SHAPE: Shape = Shape {
+    type_name: "*formatter.diskUsageImagesContext",
+    columns: &[
+        ("Type", "TYPE"),
+        ("TotalCount", "TOTAL"),
+        ("Active", "ACTIVE"),
+        ("Size", "SIZE"),
+        ("Reclaimable", "RECLAIMABLE"),
+    ],
+    get: |row, name| Some(Value::str(row.str(name))),
+};
+
+fn human(bytes: i64) -> String {
+    size::human(u64::try_from(bytes).unwrap_or(0))
+}
+
+fn items<'j>(usage: &'j Json, key: &str) -> &'j [Json] {
+    usage.get(key).and_then(Json::as_array).map_or(&[], Vec::as_slice)
+}
+
+fn int(item: &Json, key: &str) -> i64 {
+    item.get(key).and_then(Json::as_i64).unwrap_or(0)
+}
+
+fn run(session: &Session, given: &Given) -> Outcome {
+    let usage = session.client()?.get("/system/df").send()?.json()?;
+    if given.on("verbose") {
+        if !given.str("format").is_empty() && given.str("format") != "table" {
+            return Err("--format together with --verbose is not built yet in this version of minke".into());
+        }
+        return verbose(session, &usage);
+    }
+    let table = "{{.Type}}\t{{.TotalCount}}\t{{.Active}}\t{{.Size}}\t{{.Reclaimable}}";
+    let format = Format::parse_with(given.str("format"), table, true)?;
+    let rows: Vec<Row> = summary(&usage).into_iter().map(|json| Row::new(&SHAPE, json, true)).collect();
+    format.print(session, &SHAPE, &rows)?;
+    Ok(0)
+}
+
+fn row(kind: &str, total: usize, active: usize, bytes: i64, reclaimable: i64, percent: bool) -> Json {
+    let mut text = human(reclaimable);
+    if percent && bytes > 0 {
+        text.push_str(&format!(" ({}%)", reclaimable.saturating_mul(100) / bytes));
+    }
+    json!({"Type": kind, "TotalCount": total.to_string(), "Active": active.to_string(),
+        "Size": human(bytes), "Reclaimable": text})
+}
+
+fn summary(usage: &Json) -> Vec<Json> {
+    let images = items(usage, "Images");
+    let used = images.iter().filter(|i| int(i, "Containers") > 0);
+    let layers = int(usage, "LayersSize");
+    let in_use: i64 = images
+        .iter()
+        .filter(|i| int(i, "Containers") != 0)
+        .filter(|i| int(i, "Size") != -1 && int(i, "SharedSize") != -1)
+        .map(|i| int(i, "Size") - int(i, "SharedSize"))
+        .sum();
+    let containers = items(usage, "Containers");
+    let live = |c: &Json| {
+        let state = c.get("State").and_then(Json::as_str).unwrap_or_default();
+        ["running", "paused", "restarting"].contains(&state)
+    };
+    let all: i64 = containers.iter().map(|c| int(c, "SizeRw")).sum();
+    let idle: i64 = containers.iter().filter(|c| !live(c)).map(|c| int(c, "SizeRw")).sum();
+    let volumes = items(usage, "Volumes");
+    let usage_of =
+        |v: &Json, key: &str| v.pointer(&format!("/UsageData/{key}")).and_then(Json::as_i64).unwrap_or(0);
+    let volume_size: i64 = volumes.iter().map(|v| usage_of(v, "Size").max(0)).sum();
+    let volume_idle: i64 =
+        volumes.iter().filter(|v| usage_of(v, "RefCount") == 0).map(|v| usage_of(v, "Size").max(0)).sum();
+    let cache = items(usage, "BuildCache");
+    let flag = |c: &Json, key: &str| c.get(key).and_then(Json::as_bool).unwrap_or(false);
+    let cache_size: i64 = cache.iter().filter(|c| !flag(c, "Shared")).map(|c| int(c, "Size")).sum();
+    let cache_busy: i64 =
+        cache.iter().filter(|c| flag(c, "InUse") && !flag(c, "Shared")).map(|c| int(c, "Size")).sum();
+    vec![
+        row("Images", images.len(), used.count(), layers, layers - in_use, true),
+        row("Containers", containers.len(), containers.iter().filter(|c| live(c)).count(), all, idle, true),
+        row(
+            "Local Volumes",
+            volumes.len(),
+            volumes.iter().filter(|v| usage_of(v, "RefCount") > 0).count(),
+            volume_size,
+            volume_idle,
+            true,
+        ),
+        row(
+            "Build Cache",
+            cache.len(),
+            cache.iter().filter(|c| flag(c, "InUse")).count(),
+            cache_size,
+            cache_size - cache_busy,
+            false,
+        ),
+    ]
+}
+
+const VOLUME: Shape = Shape {
+    type_name: "*formatter.volumeContext",
+    columns: &[("Name", "VOLUME NAME"), ("Links", "LINKS"), ("Size", "SIZE")],
+    get: |row, name| {
+        let number = |key: &str| row.json.pointer(&format!("/UsageData/{key}")).and_then(Json::as_i64);
+        Some(Value::str(match name {
+            "Name" => row.str("Name").to_owned(),
+            "Links" => number("RefCount").map_or("N/A".into(), |n| n.to_string()),
+            _ => number("Size").map_or("N/A".into(), human),
+        }))
+    },
+};
+
+const CACHE: Shape = Shape {
+    type_name: "*formatter.buildCacheContext",
+    columns: &[
+        ("ID", "CACHE ID"),
+        ("CacheType", "CACHE TYPE"),
+        ("Size", "SIZE"),
+        ("CreatedSince", "CREATED"),
+        ("LastUsedSince", "LAST USED"),
+        ("UsageCount", "USAGE"),
+        ("Shared", "SHARED"),
+    ],
+    get: |row, name| {
+        let since = |key: &str| {
+            let at = chrono::DateTime::parse_from_rfc3339(row.str(key)).ok();
+            at.map(|at| ago(at.timestamp())).unwrap_or_default()
+        };
+        Some(Value::str(match name {
+            "ID" => row.str("ID").get(..12).unwrap_or(row.str("ID")).to_owned(),
+            "CacheType" => row.str("Type").to_owned(),
+            "Size" => human(row.int("Size")),
+            "CreatedSince" => since("CreatedAt"),
+            "LastUsedSince" => since("LastUsedAt"),
+            "UsageCount" => row.int("UsageCount").to_string(),
+            _ => row.json.get("Shared").and_then(Json::as_bool).unwrap_or(false).to_string(),
+        }))
+    },
+};
+
+fn verbose(session: &Session, usage: &Json) -> Outcome {
+    session.out.text("Images space usage:\n\n");
+    let table = "{{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{if .CreatedSince }}{{.CreatedSince}}{{else}}N/A{{end}}\t{{.Size}}\t{{.SharedSize}}\t{{.UniqueSize}}\t{{.Containers}}";
+    let rows: Vec<Row> =
+        items(usage, "Images").iter().flat_map(|i| super::images::rows(i, true, false)).collect();
+    Format::parse("", table)?.print(session, &super::images::SHAPE, &rows)?;
+    session.out.text("\nContainers space usage:\n\n");
+    let table = "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.LocalVolumes}}\t{{.Size}}\t{{.RunningFor}}\t{{.Status}}\t{{.Names}}";
+    let rows: Vec<Row> = items(usage, "Containers")
+        .iter()
+        .map(|c| {
+            let mut c = c.clone();
+            // Only what the container itself takes counts here.
+            c["SizeRootFs"] = 0.into();
+            Row::new(&super::ps::SHAPE, c, true)
+        })
+        .collect();
+    Format::parse("", table)?.print(session, &super::ps::SHAPE, &rows)?;
+    session.out.text("\nLocal Volumes space usage:\n\n");
+    let rows: Vec<Row> = items(usage, "Volumes").iter().map(|v| Row::new(&VOLUME, v.clone(), true)).collect();
+    Format::parse("", "{{.Name}}\t{{.Links}}\t{{.Size}}")?.print(session, &VOLUME, &rows)?;
+    let cache = items(usage, "BuildCache");
+    let total: i64 = cache
+        .iter()
+        .filter(|c| c.get("Shared").and_then(Json::as_bool) != Some(true))
+        .map(|c| int(c, "Size"))
+        .sum();
+    session.out.text(&format!("\nBuild cache usage: {}\n\n", human(total)));
+    let table = "{{.ID}}\t{{.CacheType}}\t{{.Size}}\t{{.CreatedSince}}\t{{.LastUsedSince}}\t{{.UsageCount}}\t{{.Shared}}";
+    let rows: Vec<Row> = cache.iter().map(|c| Row::new(&CACHE, c.clone(), true)).collect();
+    Format::parse("", table)?.print(session, &CACHE, &rows)?;
+    Ok(0)
+}

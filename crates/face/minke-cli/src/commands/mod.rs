@@ -1,0 +1,80 @@
+//! One file per command or family of commands; this list is the table.
+
+use crate::command::Command;
+
+pub(crate) mod attach;
+pub(crate) mod body;
+pub(crate) mod completion;
+pub(crate) mod context;
+pub(crate) mod create;
+pub(crate) mod devices;
+pub(crate) mod df;
+pub(crate) mod each;
+pub(crate) mod events;
+pub(crate) mod exec;
+pub(crate) mod help;
+pub(crate) mod history;
+pub(crate) mod images;
+pub(crate) mod info;
+pub(crate) mod inspect;
+pub(crate) mod load;
+pub(crate) mod logs;
+pub(crate) mod mounts;
+pub(crate) mod networks;
+pub(crate) mod options;
+pub(crate) mod ports;
+pub(crate) mod prune;
+pub(crate) mod ps;
+pub(crate) mod run;
+pub(crate) mod save;
+pub(crate) mod schema;
+pub(crate) mod start;
+pub(crate) mod tag;
+pub(crate) mod top;
+pub(crate) mod version;
+
+/// Every command.
+pub(crate) const ALL: &[&Command] = &[
+    &run::RUN,
+    &create::CREATE,
+    &start::START,
+    &attach::ATTACH,
+    &exec::EXEC,
+    &ps::PS,
+    &logs::LOGS,
+    &each::STOP,
+    &each::RESTART,
+    &each::KILL,
+    &each::RM,
+    &each::WAIT,
+    &each::RENAME,
+    &top::TOP,
+    &inspect::INSPECT,
+    &inspect::CONTAINER_INSPECT,
+    &inspect::IMAGE_INSPECT,
+    &images::IMAGES,
+    &images::RMI,
+    &history::HISTORY,
+    &tag::TAG,
+    &load::LOAD,
+    &load::IMPORT,
+    &save::SAVE,
+    &prune::CONTAINER_PRUNE,
+    &prune::IMAGE_PRUNE,
+    &prune::SYSTEM_PRUNE,
+    &df::DF,
+    &version::VERSION,
+    &info::INFO,
+    &events::EVENTS,
+    &context::LS,
+    &context::USE,
+    &context::SHOW,
+    &context::INSPECT,
+    &context::CREATE,
+    &context::UPDATE,
+    &context::RM,
+    &completion::BASH,
+    &completion::FISH,
+    &completion::ZSH,
+    &help::HELP,
+];

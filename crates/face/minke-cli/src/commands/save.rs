@@ -1,0 +1,102 @@
+//! `save`: images into a tar archive.
+//!
+//! A file is written under another name first, so that a failed save leaves no half archive behind.
+
+use crate::check;
+use crate::command::{Args, Command, Outcome};
+use crate::failure::{Failure, go_io};
+use crate::flag::{Complete, Flag, Kind, flag, short};
+use crate::given::Given;
+use crate::printer::write_stdout;
+use crate::session::Session;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+const FLAGS: &[Flag] = &[
+    short("output", 'o', Kind::Str, "Write to this file instead of STDOUT").complete(Complete::Files),
+    flag("platform", Kind::List, "Save only this platform's variant (os[/arch[/variant]])"),
+];
+
+pub(crate) const SAVE: Command = Command {
+    paths: &["image save", "save"],
+    usage: "[OPTIONS] IMAGE [IMAGE...]",
+    about: "Save images to a tar archive (STDOUT if not told otherwise)",
+    details: "",
+    args: Args::AtLeast(1),
+    flags: &[FLAGS],
+    interspersed: true,
+    complete: Complete::Images,
+    run,
+};
+
+fn run(session: &Session, given: &Given) -> Outcome {
+    let output = given.str("output");
+    if output.is_empty() && crate::terminal::stdout_is() {
+        return Err("cowardly refusing to save to a terminal. Use the -o flag or redirect".into());
+    }
+    let target = if output.is_empty() { None } else { Some(check_path(output)?) };
+    let mut call = session.client()?.get("/images/get");
+    for name in &given.args {
+        call = call.query("names", name);
+    }
+    for platform in given.list("platform") {
+        call = call.query("platform", check::platform(platform)?.to_string());
+    }
+    let mut response = call.send()?;
+    match target {
+        None => copy(&mut response, write_stdout)?,
+        Some(path) => {
+            let fresh = fresh_name(&path);
+            let failed =
+                |e: io::Error| Failure::new(1, format!("failed to save image: {output}: {}", go_io(&e)));
+            let mut file = File::create(&fresh).map_err(failed)?;
+            let written = copy(&mut response, |bytes| file.write_all(bytes));
+            if let Err(error) = written.and_then(|()| fs::rename(&fresh, &path)) {
+                drop(fs::remove_file(&fresh));
+                return Err(failed(error));
+            }
+        }
+    }
+    Ok(0)
+}
+
+fn copy(from: &mut impl Read, mut to: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+    let mut buffer = vec![0u8; 128 * 1024];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(count) => to(&buffer[..count])?,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+fn fresh_name(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.{}.tmp", std::process::id()))
+}
+
+/// Refuses a directory, a missing parent, and devices.
+fn check_path(output: &str) -> Result<PathBuf, Failure> {
+    let refuse = |why: String| Err(Failure::new(1, format!("failed to save image: {why}")));
+    let path = Path::new(output);
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
+    if let Some(parent) = parent
+        && let Err(e) = fs::metadata(parent)
+    {
+        return refuse(format!("invalid output path: stat {}: {}", parent.display(), go_io(&e)));
+    }
+    use std::os::unix::fs::FileTypeExt;
+    match fs::metadata(path) {
+        Ok(meta) if meta.is_dir() => refuse("cannot write to a directory".into()),
+        Ok(meta) if meta.file_type().is_char_device() => {
+            refuse("cannot write to a character device file".into())
+        }
+        Ok(meta) if meta.file_type().is_block_device() => {
+            refuse("cannot write to a block device file".into())
+        }
+        _ => Ok(path.to_owned()),
+    }
+}
