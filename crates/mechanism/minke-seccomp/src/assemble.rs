@@ -1,7 +1,8 @@
-//! From ranges to classic BPF: a balanced tree of comparisons per machine.
+//! From ranges to classic BPF: a tree of comparisons per machine.
 //!
 //! When a filter is attached the kernel emulates it for every call number to learn which calls are always allowed. A chain of
-//! several hundred comparisons makes that cost half a millisecond; a tree of depth seven makes it a tenth.
+//! several hundred comparisons makes that cost half a millisecond; a tree makes it a tenth of that, and one whose wide ranges
+//! are near the root a little less.
 
 use libc::sock_filter;
 use oci_spec::runtime::LinuxSeccompOperator;
@@ -39,8 +40,7 @@ fn distance(length: usize) -> u32 {
 pub(crate) fn assemble(plans: &[MachinePlan]) -> Vec<sock_filter> {
     let mut program = vec![insn(LOAD, ARCH)];
     for plan in plans {
-        let mut body = vec![insn(LOAD, NUMBER)];
-        body.extend(tree(&plan.ranges, plan.machine));
+        let body = tree(&plan.ranges, plan.machine);
         program.push(branch(JUMP_EQUAL, plan.machine.audit(), 1, 0));
         program.push(insn(JUMP, distance(body.len())));
         program.extend(body);
@@ -49,24 +49,101 @@ pub(crate) fn assemble(plans: &[MachinePlan]) -> Vec<sock_filter> {
     program
 }
 
+/// How much the kernel's emulation at attach gains from a range near the root: one for each number it asks about, and next
+/// to nothing for x32's, which it does not ask about.
+fn weights(ranges: &[(u32, Verdict)]) -> Vec<u32> {
+    const ASKED: u32 = 512;
+    let end = |i: usize| ranges.get(i + 1).map_or(u32::MAX, |(next, _)| *next).min(ASKED);
+    ranges.iter().enumerate().map(|(i, (start, _))| 1 + 8 * end(i).saturating_sub(*start)).collect()
+}
+
+/// Loads the number and branches down to a verdict.
 fn tree(ranges: &[(u32, Verdict)], machine: Machine) -> Vec<sock_filter> {
-    if let [(_, verdict)] = ranges {
-        return leaf(verdict, machine);
+    let mut grown = Backwards { code: Vec::with_capacity(ranges.len() * 2), leaves: Vec::new(), machine };
+    let root = grown.grow(ranges, &weights(ranges));
+    if grown.hop(root) != 0 {
+        grown.push_jump(root);
     }
-    let (left, right) = ranges.split_at(ranges.len() / 2);
-    let pivot = right[0].0;
-    let (left, right) = (tree(left, machine), tree(right, machine));
-    let mut program = Vec::with_capacity(left.len() + right.len() + 2);
-    match u8::try_from(left.len()) {
-        Ok(skip) => program.push(branch(JUMP_GREATER_OR_EQUAL, pivot, skip, 0)),
-        Err(_too_far) => {
-            program.push(branch(JUMP_GREATER_OR_EQUAL, pivot, 0, 1));
-            program.push(insn(JUMP, distance(left.len())));
+    grown.code.push(insn(LOAD, NUMBER));
+    grown.code.reverse();
+    grown.code
+}
+
+/// A program written from its end: every target is known before the branch to it, so that branches can share the returns
+/// behind them. That halves the program, and the kernel's work of checking and translating it.
+struct Backwards<'a> {
+    /// Last instruction first.
+    code: Vec<sock_filter>,
+    /// Where the latest copy of each verdict starts.
+    leaves: Vec<(&'a Verdict, usize)>,
+    machine: Machine,
+}
+
+impl<'a> Backwards<'a> {
+    /// How far the next instruction jumps to reach `target`.
+    fn hop(&self, target: usize) -> usize {
+        self.code.len() - target - 1
+    }
+
+    fn push_jump(&mut self, target: usize) -> usize {
+        self.code.push(insn(JUMP, distance(self.hop(target))));
+        self.code.len() - 1
+    }
+
+    /// Where `verdict` is, put here again when the last copy is out of a branch's reach.
+    fn leaf(&mut self, verdict: &'a Verdict) -> usize {
+        const NEAR: usize = 250;
+        let known = self.leaves.iter().position(|(known, _)| *known == verdict);
+        if let Some(at) = known.map(|i| self.leaves[i].1)
+            && self.hop(at) <= NEAR
+        {
+            return at;
         }
+        self.code.extend(leaf(verdict, self.machine).into_iter().rev());
+        let at = self.code.len() - 1;
+        match known {
+            Some(i) => self.leaves[i].1 = at,
+            None => self.leaves.push((verdict, at)),
+        }
+        at
     }
-    program.extend(left);
-    program.extend(right);
-    program
+
+    /// Writes the tree of `ranges`, split where both halves weigh about the same; answers where it starts.
+    fn grow(&mut self, ranges: &'a [(u32, Verdict)], weights: &[u32]) -> usize {
+        if let [(_, verdict)] = ranges {
+            return self.leaf(verdict);
+        }
+        let split = middle(weights);
+        let (below, above) = ranges.split_at(split);
+        // A lone verdict last, so that it is near.
+        let (left, right) = if above.len() == 1 {
+            let left = self.grow(below, &weights[..split]);
+            (left, self.grow(above, &weights[split..]))
+        } else {
+            let right = self.grow(above, &weights[split..]);
+            (self.grow(below, &weights[..split]), right)
+        };
+        let far = usize::from(u8::MAX) - 1;
+        let right = if self.hop(right) > far { self.push_jump(right) } else { right };
+        let left = if self.hop(left) > far { self.push_jump(left) } else { left };
+        let short = |hop| u8::try_from(hop).expect("what is far got a jump of its own");
+        let (jt, jf) = (short(self.hop(right)), short(self.hop(left)));
+        self.code.push(branch(JUMP_GREATER_OR_EQUAL, above[0].0, jt, jf));
+        self.code.len() - 1
+    }
+}
+
+/// Where to split; the range across the middle goes to the side it leans to.
+fn middle(weights: &[u32]) -> usize {
+    let half = weights.iter().sum::<u32>() / 2;
+    let mut sum = 0;
+    let heavier = weights.iter().position(|weight| {
+        sum += weight;
+        sum > half
+    });
+    let at = heavier.unwrap_or(0);
+    let split = if sum - half < weights[at] / 2 { at + 1 } else { at };
+    split.clamp(1, weights.len() - 1)
 }
 
 fn leaf(verdict: &Verdict, machine: Machine) -> Vec<sock_filter> {

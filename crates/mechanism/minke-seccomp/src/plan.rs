@@ -11,7 +11,7 @@ use oci_spec::runtime::{
 };
 
 use crate::SeccompError;
-use crate::table::{ARM_PRIVATE, Machine, X32_BIT};
+use crate::table::{ARM_PRIVATE, Machine, Row, X32_BIT, find};
 
 pub(crate) const RET_KILL_PROCESS: u32 = 0x8000_0000;
 const RET_KILL_THREAD: u32 = 0;
@@ -129,18 +129,19 @@ pub(crate) fn plan_filter(spec: &LinuxSeccomp, native: Machine) -> Result<Vec<Ma
     Ok(plans)
 }
 
-struct Rule<'a> {
-    names: &'a [String],
+struct Rule {
+    /// Names the table does not know are passed over.
+    calls: Vec<&'static Row>,
     /// Each list is one case; no list at all means "always".
     cases: Vec<Vec<Condition>>,
     answer: u32,
 }
 
-fn parse_rules(spec: &LinuxSeccomp) -> Result<Vec<Rule<'_>>, SeccompError> {
+fn parse_rules(spec: &LinuxSeccomp) -> Result<Vec<Rule>, SeccompError> {
     spec.syscalls().iter().flatten().map(parse_rule).collect()
 }
 
-fn parse_rule(rule: &LinuxSyscall) -> Result<Rule<'_>, SeccompError> {
+fn parse_rule(rule: &LinuxSyscall) -> Result<Rule, SeccompError> {
     let name = rule.names().first().map_or("", String::as_str);
     let answer = return_value(rule.action(), rule.errno_ret())?;
     if answer == RET_NOTIFY && rule.names().iter().any(|n| n == "write") {
@@ -164,7 +165,7 @@ fn parse_rule(rule: &LinuxSyscall) -> Result<Rule<'_>, SeccompError> {
     } else {
         vec![conditions]
     };
-    Ok(Rule { names: rule.names(), cases, answer })
+    Ok(Rule { calls: rule.names().iter().filter_map(|name| find(name)).collect(), cases, answer })
 }
 
 struct Calls {
@@ -173,19 +174,18 @@ struct Calls {
     last: Option<u32>,
 }
 
-fn decide(machine: Machine, rules: &[Rule<'_>], default: u32) -> Calls {
+fn decide(machine: Machine, rules: &[Rule], default: u32) -> Calls {
     let mut calls = Calls { verdicts: BTreeMap::new(), last: None };
     for rule in rules {
-        // Names this table or this machine does not know are passed over.
-        for name in rule.names {
-            if let Some(number) = machine.number(name) {
+        for row in &rule.calls {
+            if let Some(number) = machine.number_of(row) {
                 if !(ARM_PRIVATE..X32_BIT).contains(&number) {
                     calls.last = calls.last.max(Some(number));
                 }
                 add(&mut calls.verdicts, number, &rule.cases, rule.answer, default);
             }
             if rule.cases.is_empty()
-                && let Some((number, selector)) = machine.multiplexed(name)
+                && let Some((number, selector)) = machine.multiplexed(row.0)
             {
                 let operator = LinuxSeccompOperator::ScmpCmpEq;
                 let condition = Condition { argument: 0, operator, value: selector, mask: u64::MAX };

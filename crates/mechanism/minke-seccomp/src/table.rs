@@ -113,8 +113,12 @@ impl Machine {
     /// The number of a call, x32's bit included.
     #[must_use]
     pub fn number(self, name: &str) -> Option<u32> {
-        let at = rows::ROWS.binary_search_by_key(&name, |(name, _)| name).ok()?;
-        let number = rows::ROWS[at].1[self as usize];
+        self.number_of(find(name)?)
+    }
+
+    /// The same for a row already found.
+    pub(crate) fn number_of(self, row: &Row) -> Option<u32> {
+        let number = row.1[self as usize];
         let bit = if self == Self::X32 { X32_BIT } else { 0 };
         (number != NO).then_some(number | bit)
     }
@@ -167,6 +171,15 @@ impl Machine {
         let (_, selector) = IPC.iter().find(|(call, _)| *call == name)?;
         Some((self.number("ipc")?, *selector))
     }
+}
+
+/// A call's name and its number in each column.
+pub(crate) type Row = (&'static str, [u32; 9]);
+
+/// The row of a call; one look-up serves every architecture.
+pub(crate) fn find(name: &str) -> Option<&'static Row> {
+    let at = rows::ROWS.binary_search_by_key(&name, |(name, _)| name).ok()?;
+    Some(&rows::ROWS[at])
 }
 
 /// Every call name of any architecture, sorted.

@@ -241,6 +241,41 @@ pub(crate) fn judge(spec: &LinuxSeccomp, machine: Machine, name: &str, args: [u6
     }
 }
 
+/// Compares program and rules for every call of the family of x86.
+fn agree_on_every_call(spec: &LinuxSeccomp) {
+    let program = compile_for(spec, Machine::X86_64).unwrap();
+    for machine in [Machine::X86_64, Machine::X86, Machine::X32] {
+        for name in names() {
+            let Some(number) = machine.number(name) else { continue };
+            for args in [[0; 6], [0x1000_0011; 6], [39; 6], [40; 6]] {
+                let got = run(&program.instructions, Call { machine, number, args });
+                // The multiplexers are judged by name only.
+                if !["socketcall", "ipc"].contains(&name) {
+                    assert_eq!(got, judge(spec, machine, name, args), "{name} on {machine:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_default_profile_compiles_to_what_it_says() {
+    agree_on_every_call(&default_profile(&[], Kernel { major: 6, minor: 18 }, Machine::X86_64));
+}
+
+#[test]
+fn a_profile_whose_ranges_never_merge_needs_long_jumps_and_still_means_the_same() {
+    let rules: Vec<_> = names()
+        .enumerate()
+        .map(|(i, name)| serde_json::json!({"names": [name], "action": "SCMP_ACT_ERRNO", "errnoRet": i + 2}))
+        .collect();
+    let json = serde_json::json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules,
+        "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"]});
+    let spec: LinuxSeccomp = serde_json::from_value(json).unwrap();
+    assert!(compile_for(&spec, Machine::X86_64).unwrap().instructions.len() > 2000);
+    agree_on_every_call(&spec);
+}
+
 const NAMES: [&str; 12] = [
     "read",
     "write",

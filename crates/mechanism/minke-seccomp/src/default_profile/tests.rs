@@ -102,7 +102,7 @@ fn kernel_releases_are_read_up_to_the_minor_number() {
 #[test]
 fn the_program_stays_small_and_shallow() {
     let program = compile_for(&default_profile(&[], NOW, Machine::X86_64), Machine::X86_64).unwrap();
-    assert!(program.instructions.len() < 800, "{} instructions", program.instructions.len());
+    assert!(program.instructions.len() < 450, "{} instructions", program.instructions.len());
     assert!(!program.notifies);
 }
 
