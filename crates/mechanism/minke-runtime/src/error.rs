@@ -47,16 +47,17 @@ pub struct LaunchError {
     text: String,
     errno: Option<Errno>,
     exit_code: i32,
+    in_exec: bool,
 }
 
 impl LaunchError {
     pub(crate) fn new(stage: Stage, text: impl Into<String>) -> Self {
-        Self { stage, text: text.into(), errno: None, exit_code: 128 }
+        Self { stage, text: text.into(), errno: None, exit_code: 128, in_exec: false }
     }
 
     pub(crate) fn with_errno(stage: Stage, doing: impl fmt::Display, errno: Errno) -> Self {
         let text = format!("{doing}: {}", errno_text(errno));
-        Self { stage, text, errno: Some(errno), exit_code: 128 }
+        Self { stage, text, errno: Some(errno), exit_code: 128, in_exec: false }
     }
 
     pub(crate) fn plan(text: impl Into<String>) -> Self {
@@ -70,7 +71,13 @@ impl LaunchError {
             Errno::ACCESS | Errno::PERM | Errno::ISDIR | Errno::NOEXEC => 126,
             _ => 128,
         };
-        Self { stage: Stage::Program, text, errno: Some(errno), exit_code }
+        Self { stage: Stage::Program, text, errno: Some(errno), exit_code, in_exec: false }
+    }
+
+    /// The same of a further process: Docker does not speak of the container's init then.
+    pub(crate) fn of_exec(mut self) -> Self {
+        self.in_exec = true;
+        self
     }
 
     /// Where it failed.
@@ -108,7 +115,7 @@ impl fmt::Display for LaunchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.stage {
             Stage::Plan => f.write_str(&self.text),
-            Stage::Prepare | Stage::Spawn => {
+            _ if self.in_exec || matches!(self.stage, Stage::Prepare | Stage::Spawn) => {
                 write!(f, "unable to start container process: {}", self.text)
             }
             _ => write!(f, "unable to start container process: error during container init: {}", self.text),

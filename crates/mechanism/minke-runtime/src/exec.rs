@@ -57,6 +57,10 @@ const AT_ONCE: [(u64, &str); 7] = [
 
 /// Starts a process in a running container. The caller is its parent.
 pub fn exec(request: &Exec<'_>) -> Result<Launched, LaunchError> {
+    start(request).map_err(LaunchError::of_exec)
+}
+
+fn start(request: &Exec<'_>) -> Result<Launched, LaunchError> {
     let proc = minke_sys::procfs::open().map_err(cannot("open /proc"))?;
     let differing = differing_namespaces(&proc, request.init_pid)?;
     let inputs = ExecInputs {

@@ -76,9 +76,20 @@ pub enum Missing {
 /// an error (`ENOENT`), since what it names may be anywhere. Free of allocation.
 pub fn ensure_in_root(root: impl AsFd, path: &CStr, missing: Missing) -> Result<OwnedFd> {
     match open_in_root(root.as_fd(), path, OFlags::PATH, Mode::empty()) {
-        Err(Errno::NOENT) => make_in_root(root.as_fd(), path.to_bytes(), missing),
+        Err(Errno::NOENT) => match make_last(root.as_fd(), path.to_bytes(), missing) {
+            Err(Errno::NOENT) => make_in_root(root.as_fd(), path.to_bytes(), missing),
+            other => other,
+        },
         other => other,
     }
+}
+
+/// The usual case: only the last component is missing.
+fn make_last(root: BorrowedFd<'_>, path: &[u8], missing: Missing) -> Result<OwnedFd> {
+    let (dir, name) = split_last(path).ok_or(Errno::NOENT)?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY;
+    let dir = with_prefix(dir, |dir| open_in_root(root, dir, flags, Mode::empty()))?;
+    with_name(name, |name| make_one(dir.as_fd(), name, missing))
 }
 
 fn make_in_root(root: BorrowedFd<'_>, path: &[u8], missing: Missing) -> Result<OwnedFd> {

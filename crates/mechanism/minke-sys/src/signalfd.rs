@@ -21,7 +21,8 @@ impl SignalFd {
     pub fn open(mask: u64) -> Result<SignalFd> {
         let before = signals::set_mask(u64::MAX)?;
         signals::set_mask(before | mask)?;
-        let flags = usize::try_from(libc::SFD_CLOEXEC | libc::SFD_NONBLOCK).map_err(|_negative| Errno::INVAL)?;
+        let flags =
+            usize::try_from(libc::SFD_CLOEXEC | libc::SFD_NONBLOCK).map_err(|_negative| Errno::INVAL)?;
         let args = [raw::arg(-1), (&raw const mask).expose_provenance(), size_of::<u64>(), flags, 0, 0];
         // SAFETY: signalfd4 reads one mask of the size given and makes a new descriptor.
         let fd = unsafe { raw::syscall(libc::SYS_signalfd4, args) }?;

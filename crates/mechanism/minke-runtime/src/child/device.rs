@@ -8,7 +8,7 @@ use minke_sys::mount::{self, Depth};
 use minke_sys::{Errno, Result};
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid};
 
-use super::Player;
+use super::{Lent, Player, ShortPath};
 use crate::steps::DeviceStep;
 
 impl Player<'_> {
@@ -39,32 +39,40 @@ impl Player<'_> {
     }
 
     /// Calls `f` with the directory of `path`, made if need be, and the last name.
+    ///
+    /// Nodes come in groups, so the directory is kept until the next mount: nothing else changes what a path means here.
     fn in_parent(&self, path: &CStr, f: impl FnOnce(BorrowedFd<'_>, &CStr) -> Result<()>) -> Result<()> {
-        use std::os::fd::AsFd;
         let (dir, name) = beneath::split_last(path.to_bytes()).ok_or(Errno::INVAL)?;
-        let root = self.open_root_dir()?;
         // The name ends where the path ends, unless slashes follow.
-        let name = path
-            .to_bytes_with_nul()
-            .get(dir.len()..)
-            .filter(|_| path.to_bytes().ends_with(name))
-            .ok_or(Errno::INVAL)?;
-        let name = CStr::from_bytes_with_nul(name).map_err(|_nul| Errno::INVAL)?;
+        let tail = path.to_bytes_with_nul().get(dir.len()..).filter(|_| path.to_bytes().ends_with(name));
+        let name = CStr::from_bytes_with_nul(tail.ok_or(Errno::INVAL)?).map_err(|_nul| Errno::INVAL)?;
+        let mut parent = Lent::of(&self.hands.parent);
+        let short = ShortPath::of(dir);
+        if parent.fd.is_none() || short == ShortPath::EMPTY || self.hands.parent_path.get() != short {
+            parent.fd = Some(self.open_parent(dir)?);
+            self.hands.parent_path.set(short);
+        }
+        f(parent.get()?, name)
+    }
+
+    /// The directory kept is no longer sure to be the one its path means.
+    pub(super) fn forget_parent(&self) {
+        drop(self.hands.parent.take());
+    }
+
+    fn open_parent(&self, dir: &[u8]) -> Result<OwnedFd> {
         let mut space = [0u8; libc::PATH_MAX as usize];
         space.get_mut(..dir.len()).ok_or(Errno::NAMETOOLONG)?.copy_from_slice(dir);
         let dir = CStr::from_bytes_until_nul(&space).map_err(|_full| Errno::NAMETOOLONG)?;
-        let parent: OwnedFd =
-            beneath::ensure_in_root(&root, dir, Missing::Directory(Mode::from_raw_mode(0o755)))?;
-        f(parent.as_fd(), name)
+        let missing = Missing::Directory(Mode::from_raw_mode(0o755));
+        beneath::ensure_in_root(self.root_dir()?.get()?, dir, missing)
     }
 }
 
 fn make_node(dir: BorrowedFd<'_>, name: &CStr, kind: FileType, step: &DeviceStep) -> Result<()> {
     let mode = Mode::from_raw_mode(step.mode & 0o7777);
-    let before = rustix::process::umask(Mode::empty());
-    let made = rustix::fs::mknodat(dir, name, kind, mode, step.dev);
-    rustix::process::umask(before);
-    made?;
+    // No bit is masked: the plan's first step about files is `umask 0`.
+    rustix::fs::mknodat(dir, name, kind, mode, step.dev)?;
     if step.uid == 0 && step.gid == 0 {
         return Ok(());
     }

@@ -139,8 +139,39 @@ struct Hands {
     empty: Cell<Option<OwnedFd>>,
     /// The slave of the terminal.
     terminal: Cell<Option<OwnedFd>>,
+    /// The directory the last node or link was made in.
+    parent: Cell<Option<OwnedFd>>,
+    /// Its path; empty when it is too long to be kept.
+    parent_path: Cell<ShortPath>,
     /// Which candidate is the program.
     chosen: Cell<usize>,
+}
+
+/// A path of up to 63 bytes, in place.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct ShortPath {
+    bytes: [u8; 63],
+    len: u8,
+}
+
+impl ShortPath {
+    const EMPTY: Self = Self { bytes: [0; 63], len: 0 };
+
+    fn of(path: &[u8]) -> Self {
+        let mut short = Self::EMPTY;
+        let (Some(front), Ok(len)) = (short.bytes.get_mut(..path.len()), u8::try_from(path.len())) else {
+            return Self::EMPTY;
+        };
+        front.copy_from_slice(path);
+        short.len = len;
+        short
+    }
+}
+
+impl Default for ShortPath {
+    fn default() -> Self {
+        Self::EMPTY
+    }
 }
 
 /// A descriptor lent from a cell and put back when dropped.
@@ -214,7 +245,7 @@ impl Player<'_> {
             Step::ExportMountNamespace => self.export_mount_namespace(),
             Step::RootPropagation(propagation, depth) => mount::set_propagation(c"/", *propagation, *depth),
             Step::MakeReadOnly { path } => self.make_read_only(path),
-            Step::RootReadOnly => mounting::set_read_only(self.open_root_dir()?),
+            Step::RootReadOnly => mounting::set_read_only(self.root_dir()?.get()?),
             Step::Hostname(name) => process::set_hostname(name.to_bytes()),
             Step::Domainname(name) => process::set_domainname(name.to_bytes()),
             Step::Sysctl { path, value, .. } => self.write_proc(path, value.to_bytes()),
@@ -377,20 +408,17 @@ impl Player<'_> {
     }
 
     fn set_up_console(&self, size: Option<pty::Size>, node: bool) -> Result<()> {
-        let root = self.open_root_dir()?;
-        let pts = minke_sys::beneath::open_in_root(
-            &root,
-            c"dev/pts",
-            OFlags::PATH | OFlags::DIRECTORY,
-            Mode::empty(),
-        )?;
+        let root = self.root_dir()?;
+        let root = root.get()?;
+        let directory = OFlags::PATH | OFlags::DIRECTORY;
+        let pts = minke_sys::beneath::open_in_root(root, c"dev/pts", directory, Mode::empty())?;
         mount::require_file_system(&pts, DEVPTS_SUPER_MAGIC)?;
         let pair = pty::open_pair_at(&pts, c"ptmx")?;
         if let Some(size) = size {
             pty::set_size(&pair.slave, size)?;
         }
         if node {
-            self.bind_console(root.as_fd(), pair.slave.as_fd())?;
+            self.bind_console(root, pair.slave.as_fd())?;
         }
         scm::send(self.socket, &[Word::Console as u8], &[pair.master.as_fd()])?;
         pty::make_controlling(&pair.slave)?;

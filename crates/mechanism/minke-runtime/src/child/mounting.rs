@@ -5,7 +5,7 @@
 //! can see it.
 
 use std::ffi::CStr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use minke_sys::beneath::{self, Missing};
 use minke_sys::mount::{self, AttrChange, Attrs, Depth, Flags, FsContext, Propagation};
@@ -19,18 +19,14 @@ const DIRECTORY: Missing = Missing::Directory(Mode::from_raw_mode(0o755));
 const FILE: Missing = Missing::File(Mode::from_raw_mode(0o755));
 
 impl Player<'_> {
-    /// A handle of the container's root: the attached mount before the pivot, `/` after it.
-    pub(super) fn open_root_dir(&self) -> Result<OwnedFd> {
-        let root = Lent::of(&self.hands.root);
-        match root.get() {
-            Ok(root) => rustix::io::fcntl_dupfd_cloexec(root, 3),
-            Err(_) => rustix::fs::openat(
-                CWD,
-                c"/",
-                OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-                Mode::empty(),
-            ),
+    /// The container's root: the attached mount before the pivot, `/` after it, and `/` all along in an exec.
+    pub(super) fn root_dir(&self) -> Result<Lent<'_>> {
+        let mut root = Lent::of(&self.hands.root);
+        if root.fd.is_none() {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            root.fd = Some(rustix::fs::openat(CWD, c"/", flags, Mode::empty())?);
         }
+        Ok(root)
     }
 
     pub(super) fn root_from_path(&self, path: &CStr) -> Result<()> {
@@ -104,10 +100,12 @@ impl Player<'_> {
     }
 
     pub(super) fn mount(&self, step: &MountStep) -> Result<()> {
-        let root = self.open_root_dir()?;
+        self.forget_parent();
+        let root = self.root_dir()?;
+        let root = root.get()?;
         match &step.kind {
             MountKind::FileSystem(system) => {
-                let target = beneath::ensure_in_root(&root, &step.target, DIRECTORY)?;
+                let target = beneath::ensure_in_root(root, &step.target, DIRECTORY)?;
                 if system.is_simple() && step.recursive.is_empty() && step.propagation.is_empty() {
                     rustix::process::fchdir(&target)?;
                     return mount::mount(
@@ -129,11 +127,11 @@ impl Player<'_> {
                     }
                     BindSource::Prepared(index) => self.prepared.get(*index).ok_or(Errno::BADF)?.as_fd(),
                 };
-                bind(step, tree, root.as_fd())
+                bind(step, tree, root)
             }
             MountKind::Remount { flags, data } => {
                 let target =
-                    beneath::open_in_root(&root, step.target.as_c_str(), OFlags::PATH, Mode::empty())?;
+                    beneath::open_in_root(root, step.target.as_c_str(), OFlags::PATH, Mode::empty())?;
                 rustix::process::fchdir(&target)?;
                 let flags = *flags | Flags::from_bits_retain(MS_REMOUNT);
                 mount::mount(c"", c".", c"", flags, data.as_deref())?;
@@ -147,18 +145,19 @@ impl Player<'_> {
 
     pub(super) fn make_directory(&self, path: &CStr, mode: u32) -> Result<()> {
         let missing = Missing::Directory(Mode::from_raw_mode(mode));
-        beneath::ensure_in_root(self.open_root_dir()?, path, missing).map(drop)
+        beneath::ensure_in_root(self.root_dir()?.get()?, path, missing).map(drop)
     }
 
     pub(super) fn make_read_only(&self, path: &CStr) -> Result<()> {
-        let root = self.open_root_dir()?;
-        set_read_only(beneath::open_in_root(&root, path, OFlags::PATH, Mode::empty())?)
+        let root = self.root_dir()?;
+        set_read_only(beneath::open_in_root(root.get()?, path, OFlags::PATH, Mode::empty())?)
     }
 
     /// Binds `path` over itself, read-only. A path that is not there needs no protection.
     pub(super) fn protect(&self, path: &CStr) -> Result<()> {
-        let root = self.open_root_dir()?;
-        let target = match beneath::open_in_root(&root, path, OFlags::PATH, Mode::empty()) {
+        let root = self.root_dir()?;
+        let root = root.get()?;
+        let target = match beneath::open_in_root(root, path, OFlags::PATH, Mode::empty()) {
             Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
             other => other?,
         };
@@ -169,8 +168,9 @@ impl Player<'_> {
 
     /// Hides `path`: a directory behind an empty one, a file behind `/dev/null`.
     pub(super) fn mask(&self, path: &CStr) -> Result<()> {
-        let root = self.open_root_dir()?;
-        let target = match beneath::open_in_root(&root, path, OFlags::PATH, Mode::empty()) {
+        let root = self.root_dir()?;
+        let root = root.get()?;
+        let target = match beneath::open_in_root(root, path, OFlags::PATH, Mode::empty()) {
             Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
             other => other?,
         };

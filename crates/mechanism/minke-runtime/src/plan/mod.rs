@@ -322,6 +322,8 @@ fn plan_tree(
     if old_is_shared {
         steps.push(Step::RootParentPrivate);
     }
+    // What is made in the root gets exactly the mode it is made with.
+    steps.push(Step::Umask(0));
     let entries = spec.mounts().as_deref().unwrap_or_default();
     let mounts = mounts::plan_mounts(
         entries,
@@ -342,6 +344,7 @@ fn plan_tree(
         steps
             .extend(devices::plan_devices(linux.devices().as_deref().unwrap_or_default(), inputs.has_kcore)?);
     }
+    steps.push(Step::Umask(0o022));
     if hooks::wants_runtime_phase(spec) {
         steps.push(Step::AwaitParent(Phase::RuntimeHooks));
     }
@@ -361,7 +364,6 @@ fn plan_tree(
     if spec.root().as_ref().and_then(oci_spec::runtime::Root::readonly) == Some(true) {
         steps.push(Step::RootReadOnly);
     }
-    steps.push(Step::Umask(0o022));
     Ok(mounts.prepared)
 }
 

@@ -51,6 +51,7 @@ impl Running {
         let fds = Stdio::Fds { stdin: stdin.as_fd(), stdout: stdout.as_fd(), stderr: stderr.as_fd() };
         let launched = self.start(process, fds)?;
         drop(stdio);
+        // Reaped whatever it printed: the container could not end before that.
         let (out, err) = pipes.drain();
         let code = pidfd::wait(&launched.pidfd).unwrap().code();
         Ok(Outcome { code, out, err })
@@ -101,7 +102,8 @@ fn rights_and_identity_are_the_processs_own() {
 fn a_missing_program_is_told_in_the_same_words() {
     let running = Running::new();
     let error = running.try_exec(&running.process(&["nosuch"])).unwrap_err();
-    assert!(error.to_string().ends_with("exec: \"nosuch\": executable file not found in $PATH"), "{error}");
+    let text = "unable to start container process: exec: \"nosuch\": executable file not found in $PATH";
+    assert_eq!(error.to_string(), text);
     assert_eq!(error.exit_code(), 127);
     assert_eq!(running.try_exec(&running.process(&["/etc/passwd"])).unwrap_err().exit_code(), 126);
 }
@@ -112,8 +114,9 @@ fn a_terminal_comes_from_the_containers_devpts() {
     let process = running.process(&["sh", "-c", "tty; stty size; echo x > /dev/tty"]);
     let launched =
         running.start(&process, Stdio::Terminal { size: Some(pty::Size { rows: 5, cols: 6 }) }).unwrap();
-    assert_eq!(read(launched.console.unwrap()), "/dev/pts/0\r\n5 6\r\nx\r\n");
+    let printed = read(launched.console.unwrap());
     pidfd::wait(&launched.pidfd).unwrap();
+    assert_eq!(printed, "/dev/pts/0\r\n5 6\r\nx\r\n");
 }
 
 #[test]

@@ -52,8 +52,9 @@ fn a_working_directory_through_a_leaked_descriptor_is_refused() {
     for number in 3..40 {
         let sandbox = Sandbox::new("cat /proc/1/cwd/etc/hostname")
             .set("/process/cwd", json!(format!("/proc/self/fd/{number}")));
+        // Refused, unless the number is a directory of the container itself, which has no such file.
         if let Ok(outcome) = sandbox.try_run(|_| {}) {
-            panic!("descriptor {number}: {outcome:?}");
+            assert_ne!(outcome.code, 0, "descriptor {number}: {outcome:?}");
         }
     }
 }
