@@ -1,4 +1,5 @@
-//! One binary, many roles. argv[0] and the first word choose; each role's page says who starts it, what it inherits, and how it ends.
+//! One binary, many roles. argv[0] and the first word choose; each role's page says who starts it, what it inherits, and how
+//! it ends.
 //!
 //! | called as | role | page |
 //! |---|---|---|
@@ -12,16 +13,46 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::ExitCode;
 
+/// What this process is to be.
+enum Role {
+    Cli,
+    Daemon,
+    Oci,
+    Nursery,
+    Init,
+}
+
+impl Role {
+    /// The role, and how many of the first words named it.
+    fn of(name: Option<&str>, word: Option<&str>) -> (Self, usize) {
+        match (name, word) {
+            (Some("dockerd"), _) => (Self::Daemon, 0),
+            (Some("minke-oci"), _) => (Self::Oci, 0),
+            (Some("docker-init"), _) => (Self::Init, 0),
+            (_, Some("daemon")) => (Self::Daemon, 1),
+            (_, Some("oci")) => (Self::Oci, 1),
+            (_, Some(minke_keeper::nursery::ROLE)) => (Self::Nursery, 1),
+            _ => (Self::Cli, 0),
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let mut args = std::env::args_os();
     let called_as = args.next().unwrap_or_else(|| OsString::from("minke"));
-    let rest: Vec<OsString> = args.collect();
-    let name = Path::new(&called_as).file_name().unwrap_or(OsStr::new("minke"));
-    match (name.to_str(), rest.first().and_then(|word| word.to_str())) {
-        (Some("minke-oci"), _) => minke_ocirun::main(rest.into_iter()),
-        (Some("dockerd"), _) => minke_server::daemon::main(rest),
-        (_, Some("daemon")) => minke_server::daemon::main(rest.into_iter().skip(1).collect()),
-        (_, Some("oci")) => minke_ocirun::main(rest.into_iter().skip(1)),
-        _ => minke_cli::main(called_as, rest),
+    let mut args = args.peekable();
+    let name = Path::new(&called_as).file_name().and_then(OsStr::to_str);
+    let (role, words) = Role::of(name, args.peek().and_then(|word| word.to_str()));
+    let args = args.skip(words);
+    match role {
+        Role::Cli => minke_cli::main(called_as, args.collect()),
+        Role::Daemon => minke_server::daemon::main(args.collect()),
+        Role::Oci => minke_ocirun::main(args),
+        Role::Nursery => status(minke_keeper::nursery::main()),
+        Role::Init => status(minke_keeper::init::main(args)),
     }
+}
+
+fn status(code: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(code).unwrap_or(255))
 }
