@@ -96,6 +96,7 @@ impl Engine {
         });
         recovery::adopt_all(&containers).await;
         recovery::sweep(&containers).await;
+        recovery::sweep_again_later(&containers);
         let id = ledger.setting("engine.id", uuid)?;
         let system = Arc::new(System {
             id,

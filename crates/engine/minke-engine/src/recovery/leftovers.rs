@@ -28,7 +28,7 @@ pub(crate) fn kill_cgroup(path: &Path, pid: i32) -> Result<(), CgroupError> {
 }
 
 /// Removes the cgroups below `parent` whose container no record knows.
-pub(super) fn sweep_cgroups(parent: &Path, known: &[String]) {
+pub(super) fn sweep_cgroups(parent: &Path, known: &dyn Fn(&str) -> bool) {
     let host = match Host::probe() {
         Ok(host) => host,
         Err(error) => {
@@ -42,7 +42,7 @@ pub(super) fn sweep_cgroups(parent: &Path, known: &[String]) {
         for entry in entries.flatten() {
             let Ok(name) = entry.file_name().into_string() else { continue };
             let is_id = name.len() == 64 && minke_base::id::is_id_prefix(&name);
-            if is_id && !known.contains(&name) {
+            if is_id && !known(&name) {
                 strays.insert(name);
             }
         }

@@ -63,12 +63,16 @@ async fn adopt(containers: &Arc<Containers>, container: Arc<Container>) {
         return;
     }
     let socket = containers.exec_dir(&id).join(SOCKET_NAME);
-    if life.phase.is_live() || socket.exists() {
+    if life.phase.is_live() {
         match adopt_keeper(containers, &container, &socket).await {
             Adopted::Running => return,
             Adopted::Ended => {}
             Adopted::Gone => record_end(containers, &container).await,
         }
+    } else if let Ok((connection, _events)) = keepers::connect(&socket).await {
+        // A start that nobody was told of: the engine went between the launch and the record. It is undone.
+        Containers::shut_down_keeper(&connection).await;
+        remove_exit_record(&containers.data_dir(&id));
     }
     restart_if_wanted(containers, &container, life.phase).await;
 }
@@ -129,7 +133,6 @@ async fn record_end(containers: &Arc<Containers>, container: &Arc<Container>) {
     let note = read_exit_record(&directory).filter(|state| state.id == container.id.as_str());
     let exit = match note.as_ref().and_then(|state| state.exit) {
         Some(exit) => exit,
-        None if !container.phase().is_live() => return,
         None => {
             containers.kill_leftovers(container, &container.record()).await;
             Exit { code: 255, oom_killed: false, at: Moment::now().0 }
@@ -138,9 +141,6 @@ async fn record_end(containers: &Arc<Containers>, container: &Arc<Container>) {
     container.change_life(|life| {
         if let Some(note) = &note {
             life.started_at = Moment(note.started_at);
-        }
-        if !life.phase.is_live() {
-            life.phase = Phase::Running;
         }
     });
     let farewell = containers.record_exit(container, exit, None).await;
@@ -174,6 +174,20 @@ async fn restart_if_wanted(containers: &Arc<Containers>, container: &Arc<Contain
     }
 }
 
+/// How long after the opening the second sweep comes.
+const SECOND_LOOK: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// A container that the engine before was launching when it was killed may come up after the first sweep.
+pub(crate) fn sweep_again_later(containers: &Arc<Containers>) {
+    let containers = Arc::downgrade(containers);
+    tokio::spawn(async move {
+        tokio::time::sleep(SECOND_LOOK).await;
+        if let Some(containers) = containers.upgrade() {
+            sweep(&containers).await;
+        }
+    });
+}
+
 /// Removes what no record knows: keepers first, so that nothing of theirs is in use, then directories and cgroups.
 pub(crate) async fn sweep(containers: &Arc<Containers>) {
     let known =
@@ -193,8 +207,6 @@ pub(crate) async fn sweep(containers: &Arc<Containers>) {
     let data: Vec<(String, PathBuf)> =
         entries(&config.data_root.join("containers")).into_iter().filter(|(name, _)| !known(name)).collect();
     let parent = PathBuf::from(&config.cgroup_parent);
-    let live: Vec<String> =
-        containers.parts.registry.all().iter().map(|container| container.id.as_str().to_owned()).collect();
     let swept = tokio::task::spawn_blocking(move || {
         for (name, path) in data {
             tracing::info!(container = name, "removing a directory that no record knows");
@@ -202,7 +214,10 @@ pub(crate) async fn sweep(containers: &Arc<Containers>) {
                 tracing::warn!(path = %path.display(), %error, "it stays");
             }
         }
-        leftovers::sweep_cgroups(&parent, &live);
+        // What is there is listed before the records are asked: a container is in the records before its cgroup is.
+        leftovers::sweep_cgroups(&parent, &|name| {
+            owner.parts.registry.find(name).is_ok_and(|found| found.id.as_str() == name)
+        });
     })
     .await;
     if let Err(error) = swept {
@@ -211,7 +226,9 @@ pub(crate) async fn sweep(containers: &Arc<Containers>) {
 }
 
 fn remove(path: &Path) {
-    if let Err(error) = std::fs::remove_dir_all(path) {
+    if let Err(error) = std::fs::remove_dir_all(path)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
         tracing::warn!(path = %path.display(), %error, "it stays");
     }
 }

@@ -71,7 +71,7 @@ impl Sandbox {
             ..Config::default()
         };
         config.bridge.name = format!("mt{}", &minke_base::ContainerId::random().short()[..10]);
-        config.bridge.ready = 0;
+        config.bridge.ready = 2;
         config.bridge.ip_forward = false;
         let mut sandbox = Self { running: None, config, _directory: directory };
         sandbox.reopen();
