@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use minke_api::compat;
-use minke_api::container::{ContainerCreateRequest, ContainerUpdateRequest};
+use minke_api::container::{ContainerConfig, ContainerCreateRequest, ContainerUpdateRequest};
+use minke_api::{compat, texts};
 use minke_engine::containers::RemoveOptions;
 
 use super::filters;
@@ -32,6 +32,9 @@ pub(super) fn adapt_create(
     call: &Call,
     request: &mut ContainerCreateRequest,
 ) -> Result<Vec<String>, Failure> {
+    if request.config == ContainerConfig::default() {
+        return Err(Failure::invalid(texts::CONFIG_EMPTY));
+    }
     compat::requests::create(call.version, request).map_err(|error| Failure::invalid(error.to_string()))
 }
 
