@@ -124,3 +124,73 @@ fn the_daemon_ends_cleanly_and_its_containers_run_on() {
     let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
 }
+
+#[test]
+fn a_hangup_reads_the_configuration_again() {
+    let files = tempfile::tempdir().unwrap();
+    let file = files.path().join("daemon.json");
+    std::fs::write(&file, r#"{"log-level": "warn"}"#).unwrap();
+    let daemon = Daemon::with(&["--config-file", file.to_str().unwrap()]);
+    // Answers only once its signals are listened to; a socket that takes connections is there earlier.
+    daemon.get("/_ping");
+    let hang_up = |text: &str, expected: &str| {
+        std::fs::write(&file, text).unwrap();
+        daemon.signal(rustix::process::Signal::HUP);
+        let end = Instant::now() + Duration::from_secs(10);
+        while !daemon.log().contains(expected) {
+            assert!(Instant::now() < end, "{expected:?} is not in the log:\n{}", daemon.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    hang_up(r#"{"nosuch": 1}"#, "the following directives don't match any configuration option: nosuch");
+    hang_up(
+        r#"{"log-level": "warn", "icc": false}"#,
+        "changes of icc take effect when the daemon starts again",
+    );
+    hang_up(r#"{"debug": true, "icc": false}"#, "configuration read again");
+    daemon.get("/_ping");
+    assert!(daemon.log().contains("DEBUG request"), "{}", daemon.log());
+}
+
+#[test]
+fn whoever_started_the_daemon_on_demand_hears_that_it_is_ready() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    rustix::io::fcntl_setfd(&writer, rustix::io::FdFlags::empty()).unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let mut daemon = std::process::Command::new("unshare")
+        .args(["-n", "--"])
+        .arg(crate::harness::program())
+        .args(["--bridge", "mksready0", "--cgroup-parent", "/mksready"])
+        .arg("--data-root")
+        .arg(at("data"))
+        .arg("--exec-root")
+        .arg(at("run"))
+        .env("MINKE_READY_FD", std::os::fd::AsRawFd::as_raw_fd(&writer).to_string())
+        .stderr(std::fs::File::create(at("log")).unwrap())
+        .spawn()
+        .unwrap();
+    drop(writer);
+    let mut byte = [0];
+    reader.read_exact(&mut byte).unwrap();
+    // Without -H the socket is in the exec-root; a second daemon on the same directories leaves the first alone.
+    let mut stream = std::os::unix::net::UnixStream::connect(at("run/minke.sock")).unwrap();
+    stream.write_all(&request("GET", "/_ping", &[], b"")).unwrap();
+    assert_eq!(read_head(&mut stream).0, 200);
+    let second = std::process::Command::new(crate::harness::program())
+        .arg("--data-root")
+        .arg(at("data"))
+        .arg("--exec-root")
+        .arg(at("run"))
+        .output()
+        .unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    let words = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(words.contains("another daemon serves this socket"), "{words}");
+    rustix::process::kill_process(
+        i32::try_from(daemon.id()).ok().and_then(rustix::process::Pid::from_raw).unwrap(),
+        rustix::process::Signal::TERM,
+    )
+    .unwrap();
+    assert!(daemon.wait().unwrap().success());
+}
