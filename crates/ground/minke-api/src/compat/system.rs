@@ -113,9 +113,9 @@ pub fn disk_usage(version: ApiVersion, verbose: bool, usage: &DiskUsage) -> Valu
     }
     if !version.before(52) {
         let totals = [
-            ("ImagesUsage", image_totals(usage), json!(usage.images)),
-            ("ContainersUsage", container_totals(usage), json!(usage.containers)),
-            ("VolumesUsage", volume_totals(usage), json!(usage.volumes)),
+            ("ImageUsage", image_totals(usage), json!(usage.images)),
+            ("ContainerUsage", container_totals(usage), json!(usage.containers)),
+            ("VolumeUsage", volume_totals(usage), json!(usage.volumes)),
             ("BuildCacheUsage", build_totals(usage), json!(usage.build_cache)),
         ];
         for (name, totals, items) in totals {

@@ -77,11 +77,11 @@ fn disk_usage_is_docker_s() {
 fn disk_usage_becomes_totals_in_1_52() {
     let usage: DiskUsage = lenient::from_value(&captured(include_str!("fixtures/df.json"), 51)).unwrap();
     let both = system::disk_usage(ApiVersion::v1(52), false, &usage);
-    assert!(both.get("Images").is_some() && both.get("ImagesUsage").is_some());
+    assert!(both.get("Images").is_some() && both.get("ImageUsage").is_some());
     let newest = system::disk_usage(ApiVersion::v1(53), false, &usage);
-    assert!(newest.get("Images").is_none() && newest["ImagesUsage"].get("Items").is_none());
+    assert!(newest.get("Images").is_none() && newest["ImageUsage"].get("Items").is_none());
     let verbose = system::disk_usage(ApiVersion::v1(53), true, &usage);
-    assert_eq!(verbose["ImagesUsage"]["Items"].as_array().unwrap().len(), usage.images.len());
+    assert_eq!(verbose["ImageUsage"]["Items"].as_array().unwrap().len(), usage.images.len());
 }
 
 #[test]
