@@ -102,6 +102,15 @@ impl Signals {
     }
 }
 
+/// Makes the program draw its screen again, by a size that differs for a moment.
+pub(crate) fn redraw(client: &Client, target: &Target) {
+    let (height, width) = terminal::size();
+    let path = format!("{}/resize", target.path);
+    let (h, w) = (height.saturating_add(1), width.saturating_add(1));
+    drop(client.post(&path).query("h", h.to_string()).query("w", w.to_string()).send());
+    resize(client, target);
+}
+
 /// Tells the container how large our terminal is.
 pub(crate) fn resize(client: &Client, target: &Target) {
     let (height, width) = terminal::size();

@@ -65,7 +65,7 @@ fn run(session: &Session, given: &Given) -> Outcome {
     let stream = call.send()?.upgrade()?;
     let target = Target { path: format!("/containers/{id}"), signals: true };
     if tty {
-        attach::resize(client, &target);
+        attach::redraw(client, &target);
     }
     let keys = keys_text.and_then(|k| keys::parse(&k).ok()).unwrap_or_else(|| keys::DEFAULT.to_vec());
     let framing = if tty { Framing::Raw } else { Framing::Stdcopy };

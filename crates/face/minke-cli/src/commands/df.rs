@@ -41,8 +41,39 @@ fn human(bytes: i64) -> String {
     size::human(u64::try_from(bytes).unwrap_or(0))
 }
 
+/// The objects of a kind: at the top, or since API 1.52 under `…Usage`.
 fn items<'j>(usage: &'j Json, key: &str) -> &'j [Json] {
-    usage.get(key).and_then(Json::as_array).map_or(&[], Vec::as_slice)
+    let newer = || usage.pointer(&format!("/{}/Items", newer_name(key)));
+    usage.get(key).or_else(newer).and_then(Json::as_array).map_or(&[], Vec::as_slice)
+}
+
+/// What API 1.52 calls the usage of a kind.
+fn newer_name(key: &str) -> &'static str {
+    match key {
+        "Images" => "ImageUsage",
+        "Containers" => "ContainerUsage",
+        "Volumes" => "VolumeUsage",
+        _ => "BuildCacheUsage",
+    }
+}
+
+/// The sums that engines since API 1.52 give themselves.
+fn counted(usage: &Json) -> Option<Vec<Json>> {
+    const KINDS: [(&str, &str); 4] = [
+        ("Images", "Images"),
+        ("Containers", "Containers"),
+        ("Volumes", "Local Volumes"),
+        ("BuildCache", "Build Cache"),
+    ];
+    KINDS
+        .iter()
+        .map(|(key, title)| {
+            let sums = usage.get(newer_name(key))?;
+            let count = |name: &str| usize::try_from(int(sums, name)).unwrap_or(0);
+            let (size, free) = (int(sums, "TotalSize"), int(sums, "Reclaimable"));
+            Some(row(title, count("TotalCount"), count("ActiveCount"), size, free, *key != "BuildCache"))
+        })
+        .collect()
 }
 
 fn int(item: &Json, key: &str) -> i64 {
@@ -50,8 +81,9 @@ fn int(item: &Json, key: &str) -> i64 {
 }
 
 fn run(session: &Session, given: &Given) -> Outcome {
-    let usage = session.client()?.get("/system/df").send()?.json()?;
-    if given.on("verbose") {
+    let verbose_wanted = given.on("verbose");
+    let usage = session.client()?.get("/system/df").flag("verbose", verbose_wanted).send()?.json()?;
+    if verbose_wanted {
         if !given.str("format").is_empty() && given.str("format") != "table" {
             return Err("--format together with --verbose is not built yet in this version of minke".into());
         }
@@ -59,7 +91,11 @@ fn run(session: &Session, given: &Given) -> Outcome {
     }
     let table = "{{.Type}}\t{{.TotalCount}}\t{{.Active}}\t{{.Size}}\t{{.Reclaimable}}";
     let format = Format::parse_with(given.str("format"), table, true)?;
-    let rows: Vec<Row> = summary(&usage).into_iter().map(|json| Row::new(&SHAPE, json, true)).collect();
+    let rows: Vec<Row> = counted(&usage)
+        .unwrap_or_else(|| summary(&usage))
+        .into_iter()
+        .map(|json| Row::new(&SHAPE, json, true))
+        .collect();
     format.print(session, &SHAPE, &rows)?;
     Ok(0)
 }

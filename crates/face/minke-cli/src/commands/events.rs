@@ -63,7 +63,7 @@ fn run(session: &Session, given: &Given) -> Outcome {
             match (&template, &schema) {
                 (Some(template), Some(schema)) => {
                     let mut out = String::new();
-                    let value = schema.read("Event", &event);
+                    let value = schema.read("Event", &with_old_names(event));
                     template
                         .execute(&value, Mode::Lenient, &mut out)
                         .map_err(|e| Failure::new(1, e.to_string()))?;
@@ -75,6 +75,24 @@ fn run(session: &Session, given: &Given) -> Outcome {
             session.out.flush()?;
         }
     }
+}
+
+/// Templates may still use the names that API 1.52 dropped: `.ID`, `.Status`, `.From`.
+fn with_old_names(mut event: Value) -> Value {
+    let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+    let found =
+        [("id", text("/Actor/ID")), ("status", text("/Action")), ("from", text("/Actor/Attributes/image"))];
+    let kind = text("/Type").unwrap_or_default();
+    if let Some(event) = event.as_object_mut().filter(|e| !e.contains_key("id")) {
+        for (name, value) in found {
+            let had =
+                if name == "from" { kind == "container" } else { kind == "container" || kind == "image" };
+            if let Some(value) = value.filter(|_| had) {
+                event.insert(name.to_owned(), value.into());
+            }
+        }
+    }
+    event
 }
 
 /// `2026-11-21T16:15:22.440254504Z container destroy ID (image=busybox, name=web)`, in local time.

@@ -76,7 +76,7 @@ fn run(session: &Session, given: &Given) -> Outcome {
     create::check_image(given).map_err(refuse)?;
     create::pull_first(session, given).map_err(|e| refuse(e.text))?;
     let client = session.client()?;
-    let proxy = given.on_unless("sig-proxy") && !tty;
+    let proxy = given.on_unless("sig-proxy");
     let signals = if detach { Signals::catch(false, false)? } else { Signals::catch(tty, proxy)? };
     let (height, width) = crate::terminal::size();
     if let Some(object) = request.as_object_mut() {
@@ -222,7 +222,7 @@ fn classic(
             drop(waiting.finish());
         }
         let text = error.to_string();
-        return Err(failed(session, path, start_code(&text), text.trim_end_matches(": unknown")));
+        return Err(failed(session, path, start_code(&text), &text));
     }
     let (Some(stream), Some(waiting)) = (stream, waiting) else {
         session.out.line(&id);

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use minke_engine::Engine;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::reload;
@@ -107,8 +107,8 @@ fn start_log(options: &LogOptions) -> Option<Level> {
 }
 
 fn run(plan: Plan, flags: &Given, given: Given, log: &Option<Level>) -> Result<(), String> {
-    settle();
-    // Sockets first: whoever is second must not touch what belongs to the first.
+    // A client that goes away is an error of the write, not a signal to die of; Rust has arranged that. Sockets first: whoever
+    // is second must not touch what belongs to the first.
     let (listeners, sockets) = open_sockets(&plan)?;
     let _sockets = Sockets(sockets);
     let _pidfile = Pidfile::create(&plan.pidfile)?;
@@ -120,8 +120,6 @@ fn run(plan: Plan, flags: &Given, given: Given, log: &Option<Level>) -> Result<(
         .build()
         .map_err(|error| format!("start the runtime: {error}"))?;
     runtime.block_on(async {
-        // Before the engine opens: a signal that comes meanwhile waits for its turn instead of ending the process half way.
-        let signals = Signals::listen()?;
         let engine = Engine::open(plan.engine.clone()).await.map_err(|error| error.to_string())?;
         let shared = Shared::new(engine.clone(), plan.settings.clone());
         let mut accepting = Vec::new();
@@ -130,7 +128,7 @@ fn run(plan: Plan, flags: &Given, given: Given, log: &Option<Level>) -> Result<(
         }
         ready::announce();
         tracing::info!(version = %plan.settings.version, "ready");
-        signals.wait_for_end(flags, given, log).await;
+        wait_for_end(flags, given, log).await?;
         ready::notify("STOPPING=1");
         for task in accepting {
             task.abort();
@@ -142,28 +140,6 @@ fn run(plan: Plan, flags: &Given, given: Given, log: &Option<Level>) -> Result<(
         tracing::info!("ended; containers run on");
         Ok(())
     })
-}
-
-/// What the daemon must not have from whoever started it: descriptors that its children would inherit, a umask, a directory
-/// that is kept busy, a small limit of open files.
-fn settle() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, umask};
-    if let Err(error) = minke_sys::fds::cloexec_from(3) {
-        tracing::warn!("keep inherited descriptors from children: {error}");
-    }
-    umask(rustix::fs::Mode::from_raw_mode(0o022));
-    // Started on demand there are no relative paths on the command line.
-    if ready::is_awaited()
-        && let Err(error) = rustix::process::chdir("/")
-    {
-        tracing::warn!("leave the directory the daemon was started in: {error}");
-    }
-    let files = getrlimit(Resource::Nofile);
-    if files.current != files.maximum
-        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files })
-    {
-        tracing::warn!("raise the limit of open files: {error}");
-    }
 }
 
 /// Socket files that are ours, removed at the end.
@@ -221,31 +197,16 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// The signals that the daemon answers to.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn listen() -> Result<Self, String> {
-        let listen = |kind| signal(kind).map_err(|error| format!("listen for signals: {error}"));
-        Ok(Self {
-            terminate: listen(SignalKind::terminate())?,
-            interrupt: listen(SignalKind::interrupt())?,
-            hangup: listen(SignalKind::hangup())?,
-        })
-    }
-
-    /// Until SIGTERM or SIGINT; SIGHUP reads the configuration file again on the way.
-    async fn wait_for_end(mut self, flags: &Given, mut given: Given, log: &Option<Level>) {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                _ = self.hangup.recv() => reload_file(flags, &mut given, log),
-            }
+/// Until SIGTERM or SIGINT; SIGHUP reads the configuration file again on the way.
+async fn wait_for_end(flags: &Given, mut given: Given, log: &Option<Level>) -> Result<(), String> {
+    let listen = |kind| signal(kind).map_err(|error| format!("listen for signals: {error}"));
+    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    let mut hangup = listen(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = hangup.recv() => reload_file(flags, &mut given, log),
         }
     }
 }

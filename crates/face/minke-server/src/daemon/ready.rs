@@ -9,11 +9,6 @@ use std::path::{Path, PathBuf};
 /// Names the descriptor of a pipe into which one byte is written.
 const READY_FD: &str = "MINKE_READY_FD";
 
-/// Whether somebody started the daemon on demand and waits for it.
-pub(super) fn is_awaited() -> bool {
-    std::env::var_os(READY_FD).is_some()
-}
-
 /// Says "ready" the ways that were asked for; a failure is only worth a line in the log.
 pub(super) fn announce() {
     if let Ok(number) = std::env::var(READY_FD)

@@ -20,7 +20,7 @@ pub(crate) struct Daemon {
 }
 
 /// The daemon's role, built beside this test.
-pub(crate) fn program() -> PathBuf {
+fn program() -> PathBuf {
     let own = std::env::current_exe().expect("this test has a path");
     let target = own.parent().and_then(Path::parent).expect("it lies in target/…/deps");
     target.join("examples/minke-daemon")
@@ -157,11 +157,10 @@ impl Drop for Daemon {
         // The parent of the containers' cgroups stays with an engine; a private one's goes with the test.
         for hierarchy in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
             let parent = hierarchy.path().join(&self.tag);
-            // The last keeper may still be taking its container apart.
-            let end = Instant::now() + Duration::from_secs(5);
-            while parent.exists() && fs::remove_dir(&parent).is_err() {
-                assert!(Instant::now() < end || std::thread::panicking(), "{} is left", parent.display());
-                std::thread::sleep(Duration::from_millis(20));
+            if parent.exists()
+                && let Err(error) = fs::remove_dir(&parent)
+            {
+                eprintln!("{} is left: {error}", parent.display());
             }
         }
         if std::thread::panicking() {
