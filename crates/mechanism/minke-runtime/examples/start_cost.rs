@@ -3,6 +3,8 @@
 //! Runs busybox `true` as root with Docker's mounts, a cgroup, and the default filter, the fast way and the forked way, then
 //! as a further process of a running container; prints medians and 95th percentiles in microseconds.
 
+#![expect(clippy::print_stdout, reason = "the table is what it is for")]
+
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant};

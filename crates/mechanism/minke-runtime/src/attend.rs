@@ -1,16 +1,18 @@
 //! The parent's half while and after the child plays its steps: answering phases, collecting descriptors, telling failure.
 
+use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use minke_sys::spawn::{Child, SharedCell};
-use minke_sys::{Errno, limits, pidfd, scm};
+use minke_sys::{Errno, limits, pidfd, procfs, scm};
 use oci_spec::runtime::Spec;
 
 use crate::child::{CUT_OOM, RUNNING, Report, Word};
 use crate::error::{LaunchError, Stage};
 use crate::hooks;
 use crate::launch::Launched;
+use crate::notify;
 use crate::plan::Plan;
 use crate::plan::process::Program;
 use crate::steps::{Phase, Step};
@@ -27,21 +29,45 @@ pub(crate) fn attend(
     report: &SharedCell<Report>,
 ) -> Result<Launched, LaunchError> {
     let mut launched = empty(child);
-    let serve = |launched: &Launched, phase: Phase| match (phase, &plan.maps) {
-        (Phase::Mapping, Some(maps)) => {
-            userns::apply_maps(launched.pid, &maps.uids, &maps.gids).map_err(|errno| {
-                LaunchError::with_errno(
-                    Stage::Enter,
-                    "cannot write the identity maps of the user namespace",
-                    errno,
-                )
-            })
-        }
-        (Phase::RuntimeHooks, _) => hooks::run_runtime(plan, id, bundle, spec, launched.pid),
-        _ => Ok(()),
+    let serve = |launched: &Launched, phase: Phase| match phase {
+        Phase::Mapping => settle_user_namespace(plan, launched.pid, report),
+        Phase::RuntimeHooks => hooks::run_runtime(plan, id, bundle, spec, launched.pid),
+        Phase::Created => Ok(()),
     };
-    serve_until_done(&mut launched, socket, serve)?;
+    let deliver = |launched: &Launched| match &launched.seccomp_listener {
+        Some(listener) => notify::deliver(spec, id, bundle, launched.pid, listener.as_fd()),
+        None => Ok(false),
+    };
+    serve_until_done(&mut launched, socket, serve, deliver)?;
     finish(launched, report, &plan.steps, &plan.program)
+}
+
+/// What only the parent has the rights for while the child enters its user namespace.
+fn settle_user_namespace(plan: &Plan, pid: u32, report: &SharedCell<Report>) -> Result<(), LaunchError> {
+    if let Some(maps) = &plan.maps {
+        userns::apply_maps(pid, &maps.uids, &maps.gids).map_err(|errno| {
+            LaunchError::with_errno(
+                Stage::Enter,
+                "cannot write the identity maps of the user namespace",
+                errno,
+            )
+        })?;
+    }
+    let Some(value) = &plan.oom_score else { return Ok(()) };
+    let path = CString::new(format!("{pid}/oom_score_adj")).unwrap_or_default();
+    let written = procfs::open().and_then(|proc| procfs::write(proc, &path, value.to_bytes()));
+    match written {
+        Err(Errno::ACCESS | Errno::PERM) if plan.lenient => {
+            let mut cut = report.get();
+            cut.cut |= CUT_OOM;
+            report.set(cut);
+            Ok(())
+        }
+        other => other.map_err(|errno| {
+            let doing = format_args!("writing oom_score_adj {}", value.to_string_lossy());
+            LaunchError::with_errno(Stage::Settings, doing, errno)
+        }),
+    }
 }
 
 /// As [`attend`], for a process that needs nothing done for it.
@@ -53,7 +79,7 @@ pub(crate) fn attend_exec(
     report: &SharedCell<Report>,
 ) -> Result<Launched, LaunchError> {
     let mut launched = empty(child);
-    serve_until_done(&mut launched, socket, |_, _| Ok(()))?;
+    serve_until_done(&mut launched, socket, |_, _| Ok(()), |_| Ok(false))?;
     finish(launched, report, steps, program)
 }
 
@@ -73,6 +99,7 @@ fn serve_until_done(
     launched: &mut Launched,
     socket: &OwnedFd,
     serve: impl Fn(&Launched, Phase) -> Result<(), LaunchError>,
+    deliver: impl Fn(&Launched) -> Result<bool, LaunchError>,
 ) -> Result<(), LaunchError> {
     let mut message = [0u8; 8];
     loop {
@@ -91,7 +118,16 @@ fn serve_until_done(
         match word {
             word if word == Word::Console as u8 => launched.console = fd,
             word if word == Word::MountNamespace as u8 => launched.mount_namespace = fd,
-            word if word == Word::Listener as u8 => launched.seccomp_listener = fd,
+            word if word == Word::Listener as u8 => {
+                launched.seccomp_listener = fd;
+                // At once: the very execve may be what the agent is asked about. The agent's is the only copy that
+                // remains, so that its end is noticed.
+                match deliver(launched) {
+                    Ok(true) => launched.seccomp_listener = None,
+                    Ok(false) => {}
+                    Err(error) => return Err(abandon(launched, error)),
+                }
+            }
             _ => {
                 let phase = phase_of(phase);
                 if let Some(phase) = phase

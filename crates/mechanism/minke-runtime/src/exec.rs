@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use minke_cgroup::Cgroup;
 use minke_sys::spawn::{Options, SharedCell, flags};
-use minke_sys::{Errno, beneath, process, scm, signals};
+use minke_sys::{Errno, beneath, scm, signals};
 use oci_spec::runtime::Process;
 use rustix::fs::{Mode, OFlags};
 
@@ -106,38 +106,13 @@ fn start(request: &Exec<'_>) -> Result<Launched, LaunchError> {
     };
     let into = entry.as_ref().and_then(|entry| entry.into.as_ref());
     let options = Options { flags: 0, cgroup: into.map(AsFd::as_fd) };
-    let hidden = Hidden::begin().map_err(cannot("become undumpable"))?;
     let child = born_elsewhere(&options, &[(request.init, flags::NEWPID)], &script, ours.as_fd());
-    drop(hidden);
     let child = child.map_err(|errno| match errno {
         Errno::SRCH => LaunchError::new(Stage::Spawn, "the container is not running"),
         errno => LaunchError::with_errno(Stage::Spawn, "unable to start a process in the container", errno),
     })?;
     drop(theirs);
     attend::attend_exec(&steps, &program, child, &ours, &report)
-}
-
-/// This process is not dumpable while the child is copied from it, so that the child is not either.
-struct Hidden {
-    was_dumpable: bool,
-}
-
-impl Hidden {
-    fn begin() -> Result<Self, Errno> {
-        use rustix::process::DumpableBehavior;
-        let was_dumpable = rustix::process::dumpable_behavior()? == DumpableBehavior::Dumpable;
-        process::set_dumpable(false)?;
-        Ok(Self { was_dumpable })
-    }
-}
-
-impl Drop for Hidden {
-    fn drop(&mut self) {
-        if self.was_dumpable {
-            // It was so before, so the kernel allows it.
-            process::set_dumpable(true).ok();
-        }
-    }
 }
 
 /// The kinds of namespaces in which the container differs from the caller; joining one's own user namespace would fail.

@@ -10,7 +10,7 @@ use std::path::Path;
 use minke_cgroup::{Cgroup, Host};
 use minke_sys::seccomp::Instruction;
 use minke_sys::spawn::{Options, SharedCell, flags};
-use minke_sys::{Errno, ns, pidfd, pty, scm, signals, spawn};
+use minke_sys::{Errno, ns, pidfd, process, pty, scm, signals, spawn};
 use oci_spec::runtime::Spec;
 
 use crate::child::{Gate as ChildGate, Report, Script, Table};
@@ -175,6 +175,8 @@ pub struct Launched {
     pub warnings: Vec<String>,
 }
 
+const CAP_SYS_ADMIN: u8 = 21;
+
 /// Starts the first process of a container. On failure nothing is left behind but what the caller made.
 ///
 /// `poststart` hooks are the business of whoever opens the gate: [`crate::hooks::run_poststart`].
@@ -191,6 +193,7 @@ pub fn launch(request: &Launch<'_>) -> Result<Launched, LaunchError> {
         },
         terminal: request.stdio.terminal(),
         netns: request.netns.is_some(),
+        privileged: minke_sys::caps::get().is_ok_and(|caps| caps.effective.has(CAP_SYS_ADMIN)),
         cgroup: request.cgroup.is_some(),
         cgroups: &cgroups,
         seccomp: filter.is_some(),
@@ -288,7 +291,8 @@ fn give_birth(
     born_elsewhere(options, first, script, ours).map_err(cannot_start)
 }
 
-/// Through a process that joins and then has a child in its own parent's place.
+/// Through a process that joins and then has a child in its own parent's place, undumpable like this process meanwhile: others
+/// in the namespaces joined see it before it executes its program.
 pub(crate) fn born_elsewhere(
     options: &Options<'_>,
     first: &[(BorrowedFd<'_>, u64)],
@@ -296,6 +300,7 @@ pub(crate) fn born_elsewhere(
     ours: BorrowedFd<'_>,
 ) -> Result<spawn::Child, Errno> {
     let failure = SharedCell::new(0i32)?;
+    let hidden = Hidden::begin()?;
     let mut between = || {
         let mut body = || script.play();
         let join = first.iter().try_for_each(|(fd, kind)| ns::join(*fd, *kind));
@@ -327,6 +332,7 @@ pub(crate) fn born_elsewhere(
     // SAFETY: the body makes system calls only; it shares this memory while this thread sleeps.
     #[expect(unsafe_code, reason = "a process to join namespaces with")]
     let helper = unsafe { spawn::vfork(&Options::default(), &mut between) }?;
+    drop(hidden);
     pidfd::wait(&helper.pidfd)?;
     if failure.get() != 0 {
         return Err(Errno::from_raw_os_error(failure.get()));
@@ -336,6 +342,29 @@ pub(crate) fn born_elsewhere(
     let pidfd = received.fds.into_iter().next().ok_or(Errno::PROTO)?;
     let [_, a, b, c, d, ..] = message;
     Ok(spawn::Child { pid: u32::from_ne_bytes([a, b, c, d]), pidfd })
+}
+
+/// This process is not dumpable while the child is copied from it, so that the child is not either.
+struct Hidden {
+    was_dumpable: bool,
+}
+
+impl Hidden {
+    fn begin() -> Result<Self, Errno> {
+        use rustix::process::DumpableBehavior;
+        let was_dumpable = rustix::process::dumpable_behavior()? == DumpableBehavior::Dumpable;
+        process::set_dumpable(false)?;
+        Ok(Self { was_dumpable })
+    }
+}
+
+impl Drop for Hidden {
+    fn drop(&mut self) {
+        if self.was_dumpable {
+            // It was so before, so the kernel allows it.
+            process::set_dumpable(true).ok();
+        }
+    }
 }
 
 /// The child's end of the gate.

@@ -16,6 +16,7 @@ mod filter;
 pub mod hooks;
 pub mod identity;
 pub mod launch;
+mod notify;
 pub mod plan;
 mod prepare;
 pub mod steps;

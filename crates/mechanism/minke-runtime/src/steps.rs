@@ -30,8 +30,8 @@ pub enum Phase {
 pub enum BindSource {
     /// A path of the host, resolved by the child before it changes root.
     Path(CString),
-    /// A detached mount the parent made, by position.
-    Prepared(usize),
+    /// A detached mount the parent made of this path, by position.
+    Prepared(usize, CString),
 }
 
 /// A file system to be made.
@@ -154,7 +154,7 @@ pub enum Step {
     AwaitParent(Phase),
     JoinCgroup,
     JoinNamespaces,
-    BecomeRoot,
+    BecomeRoot { traceable: bool },
     Unshare { kinds: u64, what: &'static str },
     TimeOffsets(CString),
     NewSession,
@@ -211,7 +211,7 @@ impl Step {
             Self::AwaitParent(_)
             | Self::JoinCgroup
             | Self::JoinNamespaces
-            | Self::BecomeRoot
+            | Self::BecomeRoot { .. }
             | Self::Unshare { .. }
             | Self::TimeOffsets(_)
             | Self::NewSession
@@ -274,7 +274,7 @@ impl fmt::Display for Step {
             Self::AwaitParent(phase) => write!(f, "waiting for the parent ({phase:?})"),
             Self::JoinCgroup => f.write_str("joining the cgroup"),
             Self::JoinNamespaces => f.write_str("joining namespaces"),
-            Self::BecomeRoot => f.write_str("becoming root in the user namespace"),
+            Self::BecomeRoot { .. } => f.write_str("becoming root in the user namespace"),
             Self::Unshare { what, .. } => write!(f, "unsharing the {what} namespace"),
             Self::TimeOffsets(text) => write!(f, "setting time offsets {:?}", text.to_string_lossy()),
             Self::NewSession => f.write_str("setsid"),
@@ -362,8 +362,9 @@ impl fmt::Display for MountStep {
             }
             MountKind::Bind { source, depth } => {
                 let source = match source {
-                    BindSource::Path(path) => path.to_string_lossy().into_owned(),
-                    BindSource::Prepared(index) => format!("prepared mount {index}"),
+                    BindSource::Path(path) | BindSource::Prepared(_, path) => {
+                        path.to_string_lossy().into_owned()
+                    }
                 };
                 write!(f, "error mounting {source:?} to rootfs at {:?}: ", target.0.to_string_lossy())?;
                 write!(f, "mount src={source}, dst={target}, bind ({depth:?})")?;

@@ -221,7 +221,7 @@ impl Player<'_> {
             Step::AwaitParent(phase) => self.await_parent(*phase),
             Step::JoinCgroup => self.join_cgroup(),
             Step::JoinNamespaces => self.joined.iter().try_for_each(|(fd, kind)| ns::join(fd, *kind)),
-            Step::BecomeRoot => become_root(),
+            Step::BecomeRoot { traceable } => become_root(*traceable),
             Step::Unshare { kinds, .. } => ns::unshare(*kinds),
             Step::TimeOffsets(text) => {
                 procfs::write(procfs::open()?, c"self/timens_offsets", text.to_bytes())
@@ -506,14 +506,17 @@ impl Player<'_> {
 
 const DEVPTS_SUPER_MAGIC: i64 = 0x1cd1;
 
-fn become_root() -> Result<()> {
+/// Root of the user namespace. The change of identity makes the process undumpable, and its `/proc` files the host's root's;
+/// `traceable` undoes that, for a child that is alone in its pid namespace.
+fn become_root(traceable: bool) -> Result<()> {
     match process::set_groups(&[]) {
         // A map made without privilege forbids it.
         Ok(()) | Err(Errno::PERM) => {}
         Err(errno) => return Err(errno),
     }
     process::set_gid(0)?;
-    process::set_uid(0)
+    process::set_uid(0)?;
+    if traceable { process::set_dumpable(true) } else { Ok(()) }
 }
 
 fn join_keyring(name: &std::ffi::CStr) -> Result<()> {

@@ -125,7 +125,7 @@ impl Player<'_> {
                         opened = mount::clone_tree(CWD, path.as_c_str(), *depth)?;
                         opened.as_fd()
                     }
-                    BindSource::Prepared(index) => self.prepared.get(*index).ok_or(Errno::BADF)?.as_fd(),
+                    BindSource::Prepared(index, _) => self.prepared.get(*index).ok_or(Errno::BADF)?.as_fd(),
                 };
                 bind(step, tree, root)
             }

@@ -57,6 +57,8 @@ pub struct Inputs<'a> {
     pub terminal: Option<Option<Size>>,
     /// The caller brings the network namespace.
     pub netns: bool,
+    /// The launcher may mount on the host's behalf; without that right only the child, in a user namespace, may.
+    pub privileged: bool,
     /// There is a cgroup to join.
     pub cgroup: bool,
     /// Hierarchies that a `cgroup` mount shows.
@@ -90,6 +92,10 @@ pub struct Plan {
     pub joined: Vec<Joined>,
     /// Lines for `uid_map` and `gid_map` of a new user namespace.
     pub maps: Option<Maps>,
+    /// The out-of-memory score for the parent to set, where the child lacks the rights.
+    pub oom_score: Option<CString>,
+    /// Limits that cannot be raised are cut instead.
+    pub lenient: bool,
     /// Bind mounts for the parent to make.
     pub prepared: Vec<Prepared>,
     /// What the child does.
@@ -134,6 +140,11 @@ pub fn plan_launch(spec: &Spec, inputs: &Inputs<'_>) -> Result<Plan, LaunchError
     refuse_unsupported(linux)?;
     let program = process::plan_program(process, inputs.listen_fds)?;
     let mut steps = Vec::with_capacity(96);
+    let oom_score = process::plan_oom_score(process)?;
+    let in_user_namespace = namespaces.is_own(flags::NEWUSER);
+    if let Some(value) = oom_score.clone().filter(|_| !in_user_namespace) {
+        steps.push(Step::OomScoreAdj { value, lenient: inputs.lenient });
+    }
     plan_entering(&mut steps, linux, &namespaces, inputs)?;
     let prepared = plan_tree(&mut steps, spec, linux, process, &namespaces, inputs)?;
     plan_settings(&mut steps, spec, linux, process, &namespaces, inputs)?;
@@ -143,6 +154,8 @@ pub fn plan_launch(spec: &Spec, inputs: &Inputs<'_>) -> Result<Plan, LaunchError
         clone_flags: namespaces.new,
         joined: namespaces.joined,
         maps: namespaces.maps,
+        oom_score: oom_score.filter(|_| in_user_namespace),
+        lenient: inputs.lenient,
         prepared,
         steps,
         program,
@@ -250,11 +263,9 @@ fn plan_entering(
     if inputs.cgroup {
         steps.push(Step::JoinCgroup);
     }
-    if namespaces.maps.is_some() {
-        steps.push(Step::AwaitParent(Phase::Mapping));
-    }
     if namespaces.is_own(flags::NEWUSER) {
-        steps.push(Step::BecomeRoot);
+        steps.push(Step::AwaitParent(Phase::Mapping));
+        steps.push(Step::BecomeRoot { traceable: namespaces.is_private(flags::NEWPID) });
     }
     if inputs.netns
         || namespaces.joined.iter().any(|joined| !matches!(joined.kind, flags::NEWUSER | flags::NEWPID))
@@ -329,7 +340,7 @@ fn plan_tree(
         entries,
         MountInputs {
             bundle: inputs.bundle,
-            parent_opens: namespaces.is_own(flags::NEWUSER),
+            parent_opens: namespaces.is_own(flags::NEWUSER) && inputs.privileged,
             cgroups: inputs.cgroups,
             cgroup_namespace: namespaces.cgroup,
             label: linux.mount_label().as_deref(),
@@ -494,12 +505,15 @@ pub fn plan_exec(process: &Process, inputs: &ExecInputs) -> Result<(Vec<Step>, P
     let for_process =
         ProcessInputs { seccomp: inputs.seccomp, lenient: inputs.lenient, set_groups: true, is_init: false };
     let mut steps = Vec::with_capacity(32);
+    if let Some(value) = process::plan_oom_score(process)? {
+        steps.push(Step::OomScoreAdj { value, lenient: inputs.lenient });
+    }
     if inputs.cgroup {
         steps.push(Step::JoinCgroup);
     }
     steps.push(Step::JoinNamespaces);
     if inputs.user_namespace {
-        steps.push(Step::BecomeRoot);
+        steps.push(Step::BecomeRoot { traceable: false });
     }
     steps.push(Step::NewSession);
     if let Some(size) = inputs.terminal {

@@ -377,8 +377,9 @@ fn plan_bind(
     let depth = options.bind.unwrap_or(Depth::One);
     let idmap = plan_idmap(entry, &options)?;
     let source = if inputs.parent_opens || idmap.is_some() {
+        let shown = c_path(&source, "mount source")?;
         plan.prepared.push(Prepared { source, depth, idmap });
-        BindSource::Prepared(plan.prepared.len() - 1)
+        BindSource::Prepared(plan.prepared.len() - 1, shown)
     } else {
         BindSource::Path(c_path(&source, "mount source")?)
     };

@@ -96,6 +96,15 @@ pub struct ProcessInputs {
     pub is_init: bool,
 }
 
+/// The out-of-memory score, which may only be lowered with rights over the host: before any user namespace is entered.
+pub fn plan_oom_score(process: &Process) -> Result<Option<CString>, LaunchError> {
+    let Some(adjustment) = process.oom_score_adj() else { return Ok(None) };
+    if !(-1000..=1000).contains(&adjustment) {
+        return Err(LaunchError::plan(format!("oomScoreAdj {adjustment} is not between -1000 and 1000")));
+    }
+    c_string(&adjustment.to_string(), "oomScoreAdj").map(Some)
+}
+
 /// Settings and limits: what is done while the process still has all its rights.
 pub fn plan_settings(
     process: &Process,
@@ -112,13 +121,6 @@ pub fn plan_settings(
             )));
         }
         steps.push(Step::Rlimit { number, limit, name, lenient: inputs.lenient });
-    }
-    if let Some(adjustment) = process.oom_score_adj() {
-        if !(-1000..=1000).contains(&adjustment) {
-            return Err(LaunchError::plan(format!("oomScoreAdj {adjustment} is not between -1000 and 1000")));
-        }
-        let value = c_string(&adjustment.to_string(), "oomScoreAdj")?;
-        steps.push(Step::OomScoreAdj { value, lenient: inputs.lenient });
     }
     if process.no_new_privileges() == Some(true) {
         steps.push(Step::NoNewPrivs);

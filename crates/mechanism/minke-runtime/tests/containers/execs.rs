@@ -35,7 +35,7 @@ impl Running {
             seccomp: None,
             preserve_fds: &[],
             listen_fds: 0,
-            limits: Limits::AsFarAsAllowed,
+            limits: Limits::Strict,
         })
     }
 

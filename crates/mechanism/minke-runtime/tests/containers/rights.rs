@@ -108,3 +108,29 @@ fn the_session_keyring_is_the_containers_own() {
     let out = sandbox.run().out;
     assert!(out.contains("_ses.test"), "{out}");
 }
+
+#[test]
+fn a_listener_is_handed_to_the_agent_of_the_configuration() {
+    let sandbox = Sandbox::new("sleep 0.1; mkdir /x");
+    let path = sandbox.dir.path().join("agent.sock");
+    let agent = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let profile = json!({"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64"], "listenerPath": path,
+        "listenerMetadata": "meta", "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_NOTIFY"}]});
+    let sandbox = sandbox.set("/linux/seccomp", profile);
+    let serving = std::thread::spawn(move || {
+        let (stream, _) = agent.accept().unwrap();
+        let mut buf = [0; 8192];
+        let got = minke_sys::scm::receive(&stream, &mut buf).unwrap();
+        (String::from_utf8_lossy(&buf[..got.len]).into_owned(), got.fds.len())
+        // The listener is closed here: whoever waits on it gets ENOSYS.
+    });
+    let outcome = sandbox.run();
+    let (text, fds) = serving.join().unwrap();
+    let told: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        (fds, told["fds"][0].as_str(), told["metadata"].as_str()),
+        (1, Some("seccompFd"), Some("meta"))
+    );
+    assert_eq!(told["state"]["id"], "test");
+    assert!(outcome.err.contains("Function not implemented"), "{outcome:?}");
+}

@@ -81,3 +81,10 @@ fn a_container_can_join_the_user_namespace_of_another() {
     minke_sys::pidfd::send_signal(&launched.pidfd, 9).unwrap();
     minke_sys::pidfd::wait(&launched.pidfd).unwrap();
 }
+
+#[test]
+fn the_score_is_set_from_outside_where_the_inside_has_no_right_to() {
+    let sandbox = mapped("cat /proc/self/oom_score_adj").set("/process/oomScoreAdj", json!(50));
+    let outcome = sandbox.run_with(|launch| launch.limits = minke_runtime::Limits::Strict);
+    assert_eq!(outcome.out, "50\n", "{outcome:?}");
+}
