@@ -16,6 +16,7 @@ use crate::endpoint::{Claim, ClaimRequest, Endpoint};
 use crate::links::Which;
 use crate::namespace::{NamespaceError, Outside};
 use crate::netlink::{Batch, Family, NetlinkError, Socket};
+use crate::nft::abandoned::sweep;
 use crate::nft::apply::{read_guard, remove_table};
 use crate::nft::foreign::remove_passage;
 use crate::nft::plan::{NetworkRules, plan_rules, table_name};
@@ -202,6 +203,11 @@ impl Bridge {
             let table = table_name(&config.name);
             let refused = |source| BridgeError::Firewall { name: config.name.clone(), source };
             let mut socket = Socket::open(Family::Netfilter)?;
+            let links: Vec<String> = route.read_links()?.into_iter().map(|link| link.name).collect();
+            let swept = sweep(&mut socket, &links).map_err(refused)?;
+            if !swept.is_empty() {
+                tracing::info!("removed the rules of bridges that are gone: {}", swept.join(" "));
+            }
             let switched_on = matches!(forwarding, Forwarding::SwitchedOn);
             let firewall =
                 plan_firewall(&mut socket, &config, &facts, &table, switched_on).map_err(refused)?;

@@ -428,6 +428,25 @@ fn rules_that_somebody_removes_or_blocks_while_the_engine_runs_come_back() {
 }
 
 #[test]
+fn the_rules_of_an_engine_whose_bridge_is_gone_are_swept_by_the_next() {
+    in_fresh_host(|| {
+        let mut filter = Socket::open(Family::Netfilter).unwrap();
+        hostile_forward(&mut filter, "filter", "FORWARD", 2);
+        drop(open(BridgeConfig { name: "gone".into(), ..config(0) }));
+        drop(open(BridgeConfig { name: "stays".into(), ..config(0) }));
+        let mut route = Socket::open(Family::Route).unwrap();
+        let mut batch = Batch::new();
+        batch.delete_link(route.read_link(Which::Name("gone")).unwrap().index);
+        route.apply(batch).unwrap();
+        drop(open(config(0)));
+        let chains = read_chains(&mut filter).unwrap();
+        let tables: Vec<_> = chains.iter().filter(|c| c.name == "admin").map(|c| c.table.as_str()).collect();
+        assert_eq!(tables, ["minke-stays", "minke-mk0"]);
+        assert_eq!(read_rules(&mut filter, 2, "filter", "FORWARD").unwrap().len(), 4);
+    });
+}
+
+#[test]
 fn a_foreign_chain_that_drops_is_reported() {
     in_fresh_host(|| {
         let mut filter = Socket::open(Family::Netfilter).unwrap();

@@ -14,8 +14,11 @@ const FORWARD_HOOK: u32 = 2;
 const IPTABLES_TABLE: &str = "filter";
 const IPTABLES_FORWARD: &str = "FORWARD";
 
+/// How every comment of ours begins.
+const MARK: &str = "minke: ";
+
 fn comment(bridge: &str) -> String {
-    format!("minke: {bridge}")
+    format!("{MARK}{bridge}")
 }
 
 /// What stands in the way of forwarded IPv4 packets.
@@ -90,6 +93,18 @@ pub(crate) fn remove_passage(socket: &mut Socket, bridge: &str) -> Result<(), Ne
         transaction.delete_rule(IPV4, IPTABLES_TABLE, IPTABLES_FORWARD, rule.handle);
     }
     transaction.commit(socket)
+}
+
+/// The bridges that rules in iptables' FORWARD are marked with.
+pub(crate) fn marked_bridges(socket: &mut Socket) -> Result<Vec<String>, NetlinkError> {
+    if !read_chains(socket)?.iter().any(is_iptables) {
+        return Ok(Vec::new());
+    }
+    let rules = read_rules(socket, IPV4, IPTABLES_TABLE, IPTABLES_FORWARD)?;
+    let bridge = |rule: &FoundRule| Some(rule.comment.as_deref()?.strip_prefix(MARK)?.to_owned());
+    let mut bridges: Vec<String> = rules.iter().filter_map(bridge).collect();
+    bridges.dedup();
+    Ok(bridges)
 }
 
 fn marked<'a>(rules: &'a [FoundRule], mark: &str) -> impl Iterator<Item = &'a FoundRule> {

@@ -67,6 +67,14 @@ pub(crate) fn table_name(default_bridge: &str) -> String {
     }
 }
 
+/// The other way round: the default bridge of the engine that a table belongs to, if it is an engine's.
+pub(crate) fn bridge_of_table(table: &str) -> Option<&str> {
+    match table.strip_prefix("minke")? {
+        "" => Some("minke0"),
+        rest => rest.strip_prefix('-').filter(|bridge| !bridge.is_empty()),
+    }
+}
+
 /// Plans the table. With `guard`, packets between interfaces that are not the engine's are dropped: the state of a host whose
 /// forwarding was off until the engine switched it on.
 pub(crate) fn plan_rules(name: &str, networks: &[NetworkRules], guard: bool) -> Table {
@@ -218,5 +226,9 @@ mod tests {
         assert_eq!(table_name("minke0"), "minke");
         assert_eq!(table_name("minke01"), "minke-minke01");
         assert_eq!(table_name("t4"), "minke-t4");
+        for bridge in ["minke0", "minke01", "t4"] {
+            assert_eq!(bridge_of_table(&table_name(bridge)), Some(bridge));
+        }
+        assert_eq!(bridge_of_table("minkey"), None);
     }
 }
