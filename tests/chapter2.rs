@@ -163,8 +163,8 @@ fn s2_11_restart_with_back_off() {
     let starts: Vec<f64> = log.stdout.lines().filter_map(seconds_of).collect();
     let gaps: Vec<f64> = starts.windows(2).map(|pair| pair[1] - pair[0]).collect();
     assert!(gaps.len() >= 3, "{log}");
-    // 100 ms, doubling: each gap is larger than the one before, whatever a run itself takes.
-    assert!(gaps.windows(2).take(4).all(|pair| pair[1] > pair[0]), "{gaps:?}");
+    // 100, 200, 400 ms and what a run takes: the third is the largest by far, on however busy a machine.
+    assert!(gaps[0] >= 0.1 && gaps[1] >= 0.2 && gaps[2] >= 0.4 && gaps[2] > gaps[0], "{gaps:?}");
     daemon.minke(&["stop", "-t", "1", "backoff-detector"]).ok().done();
     let stopped_at = count();
     std::thread::sleep(Duration::from_millis(1500));
