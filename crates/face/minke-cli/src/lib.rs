@@ -80,14 +80,13 @@ fn dispatch(program: &str, words: &[String]) -> Result<u8, Failure> {
     let words = globals.args.clone();
     let help = globals.help;
     let session = Session::new(program.to_owned(), globals);
-    let width = terminal::width();
     if session.globals.on("version") {
         session.out.line(&commands::version::short(program));
         return done(&session, 0);
     }
     if help.is_some() || words.is_empty() {
         note_short_help(help);
-        session.out.text(&help::top_page(program, &flags, width));
+        session.out.text(&help::top_page(program, &flags, terminal::width()));
         return done(&session, 0);
     }
     match table::find(&words) {
@@ -101,7 +100,7 @@ fn dispatch(program: &str, words: &[String]) -> Result<u8, Failure> {
             given.path = path.to_owned();
             if let Some(asked) = given.help {
                 note_short_help(Some(asked));
-                session.out.text(&help::command_page(program, path, command, width));
+                session.out.text(&help::command_page(program, path, command, terminal::width()));
                 return done(&session, 0);
             }
             command.check_args(program, path, given.args.len())?;

@@ -35,7 +35,7 @@ impl To {
 
 /// Shows a stream of progress messages; an error message in it is the failure.
 pub(crate) fn show(stream: impl Read, to: To) -> Result<(), Failure> {
-    let width = usize::from(crate::terminal::size().1);
+    let width = if to.terminal() { usize::from(crate::terminal::size().1) } else { 200 };
     let mut display = Display { terminal: to.terminal(), width, ids: Vec::new() };
     let mut reader = BufReader::new(stream);
     let mut line = Vec::new();
@@ -142,7 +142,7 @@ fn bar(detail: &Value, width: usize) -> String {
     if total <= 0 {
         return format!("{:>8}", human(current));
     }
-    let wide = width == 0 || width > 110;
+    let wide = width > 110;
     let done = usize::try_from(current.saturating_mul(100) / total / 2).unwrap_or(0).min(50);
     let picture =
         if wide { format!("[{}>{}] ", "=".repeat(done), " ".repeat(50 - done)) } else { String::new() };
@@ -161,7 +161,7 @@ mod tests {
     use serde_json::json;
 
     fn render(terminal: bool, messages: &[Value]) -> String {
-        let mut display = Display { terminal, width: 0, ids: Vec::new() };
+        let mut display = Display { terminal, width: 200, ids: Vec::new() };
         messages.iter().map(|m| display.render(m).unwrap()).collect()
     }
 
@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn an_error_in_the_stream_fails_the_command() {
-        let mut display = Display { terminal: false, width: 0, ids: Vec::new() };
+        let mut display = Display { terminal: false, width: 200, ids: Vec::new() };
         let failed = display.render(&json!({"errorDetail": {"message": "disk full"}, "error": "disk full"}));
         assert_eq!(failed.unwrap_err().text, "disk full");
     }

@@ -47,7 +47,9 @@ pub(crate) fn start(endpoint: &Endpoint) -> Result<(), AutostartError> {
     rustix::io::fcntl_setfd(&writer, rustix::io::FdFlags::empty())
         .map_err(|e| fail("hand over the pipe")(e.into()))?;
     let output = file.try_clone().map_err(fail("open its log"))?;
-    Command::new("/proc/self/exe")
+    // A command that is about to join a container has signals blocked; the engine must not be born with them blocked.
+    let blocked = minke_sys::signals::set_mask(0);
+    let spawned = Command::new("/proc/self/exe")
         .arg0("minke")
         .arg("daemon")
         .env(READY_FD, writer.as_raw_fd().to_string())
@@ -55,8 +57,11 @@ pub(crate) fn start(endpoint: &Endpoint) -> Result<(), AutostartError> {
         .stdout(output)
         .stderr(file)
         .process_group(0)
-        .spawn()
-        .map_err(fail("run it"))?;
+        .spawn();
+    if let Ok(blocked) = blocked {
+        minke_sys::signals::set_mask(blocked).map_err(|e| fail("restore the signal mask")(e.into()))?;
+    }
+    spawned.map_err(fail("run it"))?;
     drop(writer);
     let mut byte = [0];
     if matches!(reader.read(&mut byte), Ok(1)) || answers(socket) {

@@ -10,8 +10,8 @@ pub enum ClientError {
     #[error("Cannot connect to the Docker daemon at {endpoint}. Is the docker daemon running?")]
     Absent { endpoint: String },
     #[error(
-        "permission denied while trying to connect to the Docker daemon socket at {endpoint}: {source}; \
-         run the command as root or join the group that owns the socket"
+        "permission denied while trying to connect to the Docker daemon socket at {endpoint}: connect: permission \
+         denied; run the command as root, or join the group that owns the socket"
     )]
     Denied { endpoint: String, source: io::Error },
     #[error("error during connect: {endpoint}: {source}")]
