@@ -202,8 +202,9 @@ impl<'a> Request<'a> {
         message.extend_from_slice(self.body.as_deref().unwrap_or_default());
         let idle = self.client.idle.borrow_mut().pop();
         if let Some(mut connection) = idle {
-            // The engine may have closed a connection kept from before; a new one tells.
-            if connection.write_all(&message).is_ok() && !closed(&connection) {
+            // The engine may have closed a connection kept from before. That is looked at before the request goes out:
+            // afterwards a quick answer and its close would look the same, and the request would be made twice.
+            if !closed(&connection) && connection.write_all(&message).is_ok() {
                 return Ok(self.pending(connection));
             }
         }
