@@ -148,6 +148,8 @@ impl Keeper {
         if std::mem::take(recorded) {
             best_effort(fs::remove_file(self.container_dir.join(EXIT_RECORD)));
         }
+        // At once: while the last clients are served the container may be started again, under the same name.
+        self.vanish();
         self.release_clients(ProgramKey::INIT, exit.code, true);
     }
 
@@ -194,9 +196,11 @@ impl Keeper {
         self.patience_ends().is_some_and(|at| at <= now)
     }
 
-    /// Removes what can be found of this keeper; the process ends behind it.
-    pub(crate) fn leave(mut self) {
-        self.listener = None;
+    /// Removes what this keeper can be found by. What is not its own any more it leaves alone.
+    pub(crate) fn vanish(&mut self) {
+        if self.listener.take().is_none() {
+            return;
+        }
         best_effort(fs::remove_file(self.exec_root_dir.join(SOCKET_NAME)));
         best_effort(fs::remove_file(self.exec_root_dir.join(crate::init::NAME)));
         // Stays when the daemon keeps something of its own there.

@@ -28,8 +28,8 @@ pub const PATH: &str = "/sbin/docker-init";
 pub const NAME: &str = "docker-init";
 
 /// Puts `docker-init --` before a container's program and the program into its mounts.
-pub(crate) fn wrap(spec: &mut Spec, directory: &Path) -> Result<(), String> {
-    let own = own_program(directory).map_err(|error| format!("provide {PATH}: {error}"))?;
+pub(crate) fn wrap(spec: &mut Spec, program: &Path, directory: &Path) -> Result<(), String> {
+    let own = own_program(program, directory).map_err(|error| format!("provide {PATH}: {error}"))?;
     let mut mount = Mount::default();
     mount
         .set_destination(PATH.into())
@@ -48,10 +48,9 @@ pub(crate) fn wrap(spec: &mut Spec, directory: &Path) -> Result<(), String> {
 
 /// A path of this program's file. After an upgrade the file at that place is a newer one, which is as good; when there
 /// is none any more a copy is made.
-fn own_program(directory: &Path) -> io::Result<PathBuf> {
-    let path = std::fs::read_link("/proc/self/exe")?;
-    if path.exists() {
-        return Ok(path);
+fn own_program(program: &Path, directory: &Path) -> io::Result<PathBuf> {
+    if program.is_file() {
+        return Ok(program.to_owned());
     }
     std::fs::create_dir_all(directory)?;
     let copy = directory.join(NAME);

@@ -11,6 +11,7 @@ use std::{
         fd::{AsFd, OwnedFd},
         unix::net::UnixStream,
     },
+    path::PathBuf,
 };
 
 use minke_cgroup::Host;
@@ -32,6 +33,8 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Warm {
     pub(crate) host: Host,
+    /// Where this program's file is.
+    pub(crate) program: PathBuf,
 }
 
 /// Lives a keeper's life on this socket. `blankness` tells the nursery, by closing, that this is no blank any more.
@@ -86,7 +89,7 @@ fn start(
         connection.send(&Message::Reply { seq, reply });
         return None;
     }
-    let started = match launching::launch(&mut launch, netns.as_ref().map(AsFd::as_fd), &warm.host) {
+    let started = match launching::launch(&mut launch, netns.as_ref().map(AsFd::as_fd), warm) {
         Ok(started) => started,
         Err(failure) => {
             connection.send(&Message::Reply { seq, reply: Reply::Failed(failure) });

@@ -26,6 +26,7 @@ use oci_spec::runtime::{LinuxResources, Process, Spec};
 use crate::{
     background::Compressor,
     best_effort, init,
+    keeper::Warm,
     program::{Ends, Program, ProgramKey, open_pipes},
     protocol::{ExecRequest, Failure, LaunchRequest, Rootfs, SOCKET_NAME, SeccompFilter, Stage},
 };
@@ -46,10 +47,10 @@ pub(crate) struct Started {
 pub(crate) fn launch(
     request: &mut LaunchRequest,
     netns: Option<BorrowedFd<'_>>,
-    host: &Host,
+    Warm { host, program }: &Warm,
 ) -> Result<Started, Failure> {
     if request.init {
-        init::wrap(&mut request.spec, &request.exec_root_dir)
+        init::wrap(&mut request.spec, program, &request.exec_root_dir)
             .map_err(|text| failure(Stage::Request, text))?;
     }
     let compressor = Compressor::default();
@@ -204,7 +205,17 @@ fn mount_overlay(lower: &[PathBuf], upper: &Path, work: &Path, volatile: bool) -
         overlay.create()?.mount(Attrs::empty())
     };
     match configure(true) {
-        Err(minke_sys::Errno::INVAL) => configure(false),
+        Err(minke_sys::Errno::INVAL) => {
+            if volatile {
+                // The mark of an earlier volatile mount of this upper directory, which bars the next: after a crash of the
+                // host its content could not be trusted. Such containers do not live that long; their restarts do count.
+                best_effort(std::fs::remove_dir_all(work.join("work/incompat")));
+                if let Ok(mount) = configure(true) {
+                    return Ok(mount);
+                }
+            }
+            configure(false)
+        }
         other => other,
     }
 }

@@ -23,7 +23,7 @@ use std::{
 };
 
 use minke_cgroup::Host;
-use minke_sys::{dispositions, forked, memory, process};
+use minke_sys::{dispositions, forked, memory, process, sealed};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use crate::{
@@ -66,8 +66,11 @@ impl Nursery {
     pub fn spawn(program: &Path, blanks: usize) -> Result<Self, NurseryError> {
         let (ours, theirs) = UnixStream::pair().map_err(NurseryError::Start)?;
         ours.set_nonblocking(true).map_err(NurseryError::Start)?;
+        // Told, because a nursery that runs from a protected image cannot tell where that came from.
+        let path = std::fs::read_link(program).unwrap_or_else(|_no_link| program.to_owned());
         let child = Command::new(program)
             .arg(ROLE)
+            .arg(path)
             .env_clear()
             .current_dir("/")
             .stdin(OwnedFd::from(theirs))
@@ -140,12 +143,16 @@ impl Drop for Nursery {
 /// and ends with the code it gives.
 #[must_use]
 pub fn main() -> i32 {
+    // Whoever enters a container must run from a file that cannot be written through it (CVE-2019-5736).
+    if sealed::ensure_protected().is_err() {
+        return 1;
+    }
     let Ok(socket) = io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from) else { return 1 };
     if detach_from_daemon().is_err() {
         return 1;
     }
     let Ok(host) = Host::probe() else { return 1 };
-    let warm = Warm { host };
+    let warm = Warm { host, program: std::env::args_os().nth(2).unwrap_or_default().into() };
     // Found out once here instead of once in each keeper: which vector instructions this processor has.
     let _ = memchr::memchr(b'\n', &[0; 64]);
     let Ok((ended, blankness)) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC) else { return 1 };

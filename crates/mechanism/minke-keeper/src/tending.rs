@@ -108,7 +108,7 @@ impl Keeper {
             self.look_at_time();
             self.sweep();
         }
-        self.leave();
+        self.vanish();
     }
 
     /// Waits until something happens; gives it in the order of handling: output before ends, execs before the first.

@@ -1,7 +1,5 @@
 //! Figures, for `cargo test --release -p minke-keeper -- --ignored --nocapture figures`.
 
-#![expect(clippy::print_stdout, reason = "figures are for reading")]
-
 use std::time::{Duration, Instant};
 
 use minke_keeper::protocol::{Body, Wire};

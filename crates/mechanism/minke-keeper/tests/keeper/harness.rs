@@ -285,6 +285,13 @@ impl Container {
 
 impl Drop for Container {
     fn drop(&mut self) {
+        // A test that failed leaves its container running.
+        if let Ok(stream) = UnixStream::connect(self.path("run").join(SOCKET_NAME)) {
+            for (seq, body) in [(1, Body::Hello { version: VERSION }), (2, Body::Shutdown)] {
+                drop(socket::send_message(&stream, &Request::new(seq, body), &[]));
+            }
+            drop(std::io::copy(&mut &stream, &mut std::io::sink()));
+        }
         // The parent of all containers' cgroups goes with the last.
         for hierarchy in std::fs::read_dir("/sys/fs/cgroup").unwrap() {
             drop(std::fs::remove_dir(hierarchy.unwrap().path().join("minke-keeper-test")));

@@ -314,6 +314,25 @@ fn a_daemon_that_dies_between_exit_and_forget_finds_the_record() {
 }
 
 #[test]
+fn a_container_starts_again_while_its_last_keeper_still_serves_a_slow_client() {
+    let nursery = nursery();
+    let container = Container::new("seq 1 200000");
+    let (spec, mut slow) = client(attach(1, false, Wire::Raw));
+    let (mut daemon, _) = container.start(&nursery, vec![spec]);
+    assert_eq!(daemon.exited().code, 0);
+    assert_eq!(daemon.ask(Body::Forget, &[]), Reply::Done);
+    assert!(!container.path("run").exists(), "the socket is gone by the answer");
+    let (mut again, _) = container.start(&nursery, vec![]);
+    let mut bytes = Vec::new();
+    slow.read_to_end(&mut bytes).unwrap();
+    assert_eq!(bytes.iter().filter(|byte| **byte == b'\n').count(), 200_000);
+    assert!(daemon.is_hung_up());
+    assert!(container.path("run").join(SOCKET_NAME).exists(), "the second keeper's socket is its own");
+    again.exited();
+    again.ask(Body::Forget, &[]);
+}
+
+#[test]
 fn bad_frames_do_no_harm() {
     let nursery = nursery();
     let container = Container::of(&["/bin/sleep", "100"]);
