@@ -1,6 +1,10 @@
 //! Compressing a log file in a process of its own, while the keeper goes on.
 
-use std::{cell::RefCell, os::fd::OwnedFd, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    os::fd::OwnedFd,
+    rc::Rc,
+};
 
 use minke_logs::{Background, Job};
 use minke_sys::{forked, pidfd};
@@ -11,12 +15,18 @@ use crate::best_effort;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Compressor {
     running: Rc<RefCell<Option<OwnedFd>>>,
+    pid: Rc<Cell<i32>>,
 }
 
 impl Compressor {
     /// A descriptor that becomes readable when the process has ended.
     pub(crate) fn descriptor(&self) -> Option<OwnedFd> {
         self.running.borrow().as_ref().and_then(|pidfd| pidfd.try_clone().ok())
+    }
+
+    /// Whether this is the process, or was the last one.
+    pub(crate) fn is(&self, pid: i32) -> bool {
+        self.pid.get() == pid
     }
 
     /// Reaps the process if it has ended.
@@ -32,6 +42,7 @@ impl Background for Compressor {
     fn start(&mut self, job: Job) {
         // A file that cannot be compressed now is readable as it is.
         let Ok(pid) = forked::run(move || i32::from(job.run().is_err())) else { return };
+        self.pid.set(i32::try_from(pid).unwrap_or(0));
         *self.running.borrow_mut() = pidfd::open(pid).ok();
     }
 

@@ -63,6 +63,18 @@ impl Keeper {
         self.conclude_programs(Instant::now());
     }
 
+    /// Reaps children that are nobody's: what a start that failed may have left. A zombie in the container's pid namespace
+    /// would keep its first process from ending.
+    pub(crate) fn reap_strangers(&self) {
+        let Ok(children) = fs::read_to_string("/proc/thread-self/children") else { return };
+        for pid in children.split_ascii_whitespace().filter_map(|pid| pid.parse::<i32>().ok()) {
+            let ours = self.programs.iter().any(|program| program.pid == pid) || self.compressor.is(pid);
+            if !ours && let Some(pid) = rustix::process::Pid::from_raw(pid) {
+                best_effort(rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::NOHANG));
+            }
+        }
+    }
+
     /// Tells the end of every process that is over.
     #[inline(never)]
     pub(crate) fn conclude_programs(&mut self, now: Instant) {

@@ -210,6 +210,7 @@ impl Keeper {
         self.conclude_programs(now);
         if self.idle_at.is_some_and(|at| at <= now) {
             self.idle_at = None;
+            self.reap_strangers();
             self.relax();
         }
     }

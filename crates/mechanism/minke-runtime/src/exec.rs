@@ -106,7 +106,7 @@ fn start(request: &Exec<'_>) -> Result<Launched, LaunchError> {
     };
     let into = entry.as_ref().and_then(|entry| entry.into.as_ref());
     let options = Options { flags: 0, cgroup: into.map(AsFd::as_fd) };
-    let child = born_elsewhere(&options, &[(request.init, flags::NEWPID)], &script, ours.as_fd());
+    let child = born_elsewhere(&options, &[(request.init, flags::NEWPID)], &script);
     let child = child.map_err(|errno| match errno {
         Errno::SRCH => LaunchError::new(Stage::Spawn, "the container is not running"),
         errno => LaunchError::with_errno(Stage::Spawn, "unable to start a process in the container", errno),

@@ -253,7 +253,7 @@ fn start(request: &Launch<'_>, plan: &Plan, filter: Option<Filter<'_>>) -> Resul
     };
     let into = entry.as_ref().and_then(|entry| entry.into.as_ref());
     let options = Options { flags: plan.clone_flags, cgroup: into.map(AsFd::as_fd) };
-    let child = give_birth(plan, &options, &first, &script, ours.as_fd())?;
+    let child = give_birth(plan, &options, &first, &script)?;
     drop(theirs);
     drop(gate);
     let mut launched = attend::attend(request.id, request.bundle, request.spec, plan, child, &ours, &report)?;
@@ -271,7 +271,6 @@ fn give_birth(
     options: &Options<'_>,
     first: &[(BorrowedFd<'_>, u64)],
     script: &Script<'_>,
-    ours: BorrowedFd<'_>,
 ) -> Result<spawn::Child, LaunchError> {
     let cannot_start =
         |errno| LaunchError::with_errno(Stage::Spawn, "unable to start the container's first process", errno);
@@ -288,7 +287,7 @@ fn give_birth(
         #[expect(unsafe_code, reason = "a forked child, for what needs the parent's help meanwhile")]
         return unsafe { spawn::fork(options, &mut body) }.map_err(cannot_start);
     }
-    born_elsewhere(options, first, script, ours).map_err(cannot_start)
+    born_elsewhere(options, first, script).map_err(cannot_start)
 }
 
 /// Through a process that joins and then has a child in its own parent's place, undumpable like this process meanwhile: others
@@ -297,9 +296,10 @@ pub(crate) fn born_elsewhere(
     options: &Options<'_>,
     first: &[(BorrowedFd<'_>, u64)],
     script: &Script<'_>,
-    ours: BorrowedFd<'_>,
 ) -> Result<spawn::Child, Errno> {
     let failure = SharedCell::new(0i32)?;
+    // A pair of its own: the child proper may have spoken on the script's socket before its birth is told.
+    let (birth, register) = scm::seqpacket_pair()?;
     let hidden = Hidden::begin()?;
     let mut between = || {
         let mut body = || script.play();
@@ -316,7 +316,7 @@ pub(crate) fn born_elsewhere(
             let mut message = [crate::child::Word::Born as u8, 0, 0, 0, 0];
             let [_, pid @ ..] = &mut message;
             *pid = child.pid.to_ne_bytes();
-            let sent = scm::send(script.socket, &message, &[child.pidfd.as_fd()]);
+            let sent = scm::send(&register, &message, &[child.pidfd.as_fd()]);
             // The descriptor is this process's own and ends with it.
             std::mem::forget(child);
             sent
@@ -338,7 +338,7 @@ pub(crate) fn born_elsewhere(
         return Err(Errno::from_raw_os_error(failure.get()));
     }
     let mut message = [0u8; 8];
-    let received = scm::receive(ours, &mut message)?;
+    let received = scm::receive(&birth, &mut message)?;
     let pidfd = received.fds.into_iter().next().ok_or(Errno::PROTO)?;
     let [_, a, b, c, d, ..] = message;
     Ok(spawn::Child { pid: u32::from_ne_bytes([a, b, c, d]), pidfd })
