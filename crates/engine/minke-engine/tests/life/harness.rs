@@ -34,7 +34,13 @@ pub(crate) fn create(words: &[&str]) -> ContainerCreateRequest {
 fn keeper_program() -> PathBuf {
     let own = std::env::current_exe().expect("this test has a path");
     let target = own.parent().and_then(|deps| deps.parent()).expect("it lies in target/…/deps");
-    target.join("examples/engine-keeper")
+    let program = target.join("examples/engine-keeper");
+    assert!(
+        program.exists(),
+        "{} is missing: run `cargo build --example engine-keeper` first",
+        program.display()
+    );
+    program
 }
 
 fn busybox_archive() -> Vec<u8> {
