@@ -111,8 +111,9 @@ impl Engine {
         Ok(Self { containers, images, networks, events, system, ledger, _locks: locks })
     }
 
-    /// Before the process ends: the ledger's log goes into its file. Containers run on.
+    /// Before the process ends: what was removed goes off the disk, the ledger's log into its file. Containers run on.
     pub async fn shutdown(&self) {
+        self.containers.settle(std::time::Duration::from_secs(5)).await;
         let ledger = Arc::clone(&self.ledger);
         let done = tokio::task::spawn_blocking(move || ledger.checkpoint()).await;
         if let Ok(Err(error)) = done {

@@ -33,8 +33,10 @@ mod wait;
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use minke_store::Store;
+use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::error::Result;
@@ -76,6 +78,8 @@ pub(crate) struct Parts {
 pub struct Containers {
     pub(crate) parts: Parts,
     seccomp: SeccompFilters,
+    /// How many removals go on in the background.
+    clearing: watch::Sender<usize>,
     execs: Mutex<HashMap<String, ExecPlace>>,
 }
 
@@ -84,7 +88,12 @@ type ExecPlace = (Arc<Container>, Arc<exec::Exec>);
 
 impl Containers {
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
-        Arc::new(Self { parts, seccomp: SeccompFilters::default(), execs: Mutex::new(HashMap::new()) })
+        Arc::new(Self {
+            parts,
+            seccomp: SeccompFilters::default(),
+            clearing: watch::Sender::new(0),
+            execs: Mutex::new(HashMap::new()),
+        })
     }
 
     pub(crate) fn find(&self, reference: &str) -> Result<Arc<Container>> {
@@ -93,6 +102,15 @@ impl Containers {
 
     fn execs(&self) -> std::sync::MutexGuard<'_, HashMap<String, ExecPlace>> {
         self.execs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until what was removed is off the disk too, or `patience` is over.
+    pub(crate) async fn settle(&self, patience: Duration) {
+        let mut clearing = self.clearing.subscribe();
+        let settled = clearing.wait_for(|count| *count == 0);
+        if tokio::time::timeout(patience, settled).await.is_err() {
+            tracing::warn!("removed containers are still on the disk: the next start finds them");
+        }
     }
 
     /// A container's directory under the data-root.

@@ -94,10 +94,13 @@ impl Containers {
         let data = self.data_dir(container.id.as_str());
         let exec = self.exec_dir(container.id.as_str());
         let (containers, container) = (Arc::clone(self), Arc::clone(container));
+        self.clearing.send_modify(|count| *count += 1);
         tokio::spawn(async move {
             // The keeper has the layer mounted until it has taken the container apart.
             container.await_last_keeper().await;
+            let worker = Arc::clone(&containers);
             let cleared = tokio::task::spawn_blocking(move || {
+                let containers = worker;
                 if let Err(error) = containers.delete_directory(&data) {
                     tracing::warn!(path = %data.display(), %error, "a container's directory stays until the next start");
                 }
@@ -112,6 +115,7 @@ impl Containers {
             if let Err(error) = cleared.await {
                 tracing::warn!(%error, "a container's directory stays until the next start");
             }
+            containers.clearing.send_modify(|count| *count -= 1);
         });
     }
 

@@ -129,10 +129,12 @@ impl Sandbox {
                 let force = RemoveOptions { force: true, ..RemoveOptions::default() };
                 engine.containers.remove(&container.id, force).await.expect("removed");
             }
-            tokio::time::sleep(Duration::from_millis(100)).await;
             engine.shutdown().await;
         });
         self.kill();
+        let (bridge, _warnings) =
+            minke_net::Bridge::open(self.config.bridge.clone(), &[]).expect("the bridge is there");
+        bridge.remove().expect("the bridge and its rules can be removed");
         let entries = |path: PathBuf| std::fs::read_dir(path).map_or(0, |list| list.count());
         assert_eq!(
             entries(self.config.data_root.join("containers")),
