@@ -14,7 +14,7 @@ use std::{
     path::PathBuf,
 };
 
-use minke_cgroup::Host;
+use minke_cgroup::{Host, Parent};
 use oci_spec::runtime::{Hooks, Spec};
 use rustix::event::{PollFd, PollFlags};
 
@@ -35,10 +35,12 @@ pub(crate) struct Warm {
     pub(crate) host: Host,
     /// Where this program's file is.
     pub(crate) program: PathBuf,
+    /// The cgroup that most containers' cgroups are made in, and its path.
+    pub(crate) parent: Option<(Parent, PathBuf)>,
 }
 
 /// Lives a keeper's life on this socket. `blankness` tells the nursery, by closing, that this is no blank any more.
-pub(crate) fn live(control: UnixStream, warm: &Warm, blankness: OwnedFd) {
+pub(crate) fn live(control: UnixStream, warm: Warm, blankness: OwnedFd) {
     // A new session: no terminal's signals, no group that somebody kills.
     best_effort(rustix::process::setsid());
     best_effort(minke_sys::process::set_name("minke:blank"));
@@ -49,7 +51,7 @@ pub(crate) fn live(control: UnixStream, warm: &Warm, blankness: OwnedFd) {
 }
 
 #[inline(never)]
-fn wait_for_container(mut connection: Connection, warm: &Warm, blankness: OwnedFd) -> Option<Keeper> {
+fn wait_for_container(mut connection: Connection, warm: Warm, blankness: OwnedFd) -> Option<Keeper> {
     while !connection.is_broken() {
         let mut fds = [PollFd::new(&connection, PollFlags::IN)];
         if rustix::event::poll(&mut fds, None).is_err() {
@@ -61,7 +63,7 @@ fn wait_for_container(mut connection: Connection, warm: &Warm, blankness: OwnedF
                 Body::Hello { .. } => Reply::Hello { version: VERSION, pid: own_pid(), id: None },
                 Body::Launch(launch) => {
                     drop(blankness);
-                    return start(connection, request.seq, launch, fds, warm);
+                    return start(connection, request.seq, launch, fds, &warm);
                 }
                 _ => Reply::Refused {
                     refusal: Refusal::NotRunning,

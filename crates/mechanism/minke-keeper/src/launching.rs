@@ -3,6 +3,7 @@
 //! What fails undoes what was made before it, in reverse, by dropping it; the cgroup is removed by hand.
 
 use std::{
+    ffi::OsStr,
     fs::DirBuilder,
     io,
     os::{
@@ -12,7 +13,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use minke_cgroup::{Cgroup, CgroupError, Host};
+use minke_cgroup::{Cgroup, CgroupError};
 use minke_logs::Writer;
 use minke_runtime::{
     Exec, Filter, Gate, Launch, LaunchError, Launched, Limits, Rootfs as RuntimeRootfs, Stdio,
@@ -47,10 +48,10 @@ pub(crate) struct Started {
 pub(crate) fn launch(
     request: &mut LaunchRequest,
     netns: Option<BorrowedFd<'_>>,
-    Warm { host, program }: &Warm,
+    warm: &Warm,
 ) -> Result<Started, Failure> {
     if request.init {
-        init::wrap(&mut request.spec, program, &request.exec_root_dir)
+        init::wrap(&mut request.spec, &warm.program, &request.exec_root_dir)
             .map_err(|text| failure(Stage::Request, text))?;
     }
     let compressor = Compressor::default();
@@ -59,7 +60,7 @@ pub(crate) fn launch(
         failure(Stage::Stdio, format!("failed to create task for container: {text}"))
     })?;
     let root = open_rootfs(request)?;
-    let cgroup = make_cgroup(&request.spec, host)?;
+    let cgroup = make_cgroup(&request.spec, warm)?;
     let undo = |failure| {
         if let Some((cgroup, _)) = &cgroup {
             // Empty, as nothing was started in it; should it stay behind, the daemon's sweep finds it.
@@ -83,7 +84,7 @@ pub(crate) fn launch(
         },
         stdio: stdio.for_child(),
         cgroup: cgroup.as_ref().map(|(cgroup, _)| cgroup),
-        cgroup_host: Some(host),
+        cgroup_host: Some(&warm.host),
         netns,
         seccomp: filter.as_ref().map(|(program, flags)| Filter { program, flags: *flags }),
         gate: Gate::Open,
@@ -220,7 +221,7 @@ fn mount_overlay(lower: &[PathBuf], upper: &Path, work: &Path, volatile: bool) -
     }
 }
 
-fn make_cgroup(spec: &Spec, host: &Host) -> Result<Option<(Cgroup, Vec<String>)>, Failure> {
+fn make_cgroup(spec: &Spec, warm: &Warm) -> Result<Option<(Cgroup, Vec<String>)>, Failure> {
     let Some(path) = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_ref()) else {
         return Ok(None);
     };
@@ -231,7 +232,11 @@ fn make_cgroup(spec: &Spec, host: &Host) -> Result<Option<(Cgroup, Vec<String>)>
             runtime_words(&format!("unable to apply cgroup configuration: {}", chain(error))),
         )
     };
-    let cgroup = Cgroup::create(host, path).map_err(|error| failed(&error))?;
+    let below = warm.parent.as_ref().filter(|(_, parent)| path.parent() == Some(parent));
+    let ready = below.zip(path.file_name().and_then(OsStr::to_str));
+    // The parent may have been removed since, by somebody who tidied up.
+    let made = ready.and_then(|((parent, _), name)| parent.create(name).ok());
+    let cgroup = made.map_or_else(|| Cgroup::create(&warm.host, path), Ok).map_err(|error| failed(&error))?;
     let limits = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
     match limits.map_or(Ok(Vec::new()), |limits: &LinuxResources| cgroup.apply_limits(limits)) {
         Ok(warnings) => Ok(Some((cgroup, warnings))),

@@ -17,7 +17,7 @@ use std::{
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     os::unix::net::UnixStream,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -64,6 +64,15 @@ impl Nursery {
     /// # Errors
     /// When the process cannot be started.
     pub fn spawn(program: &Path, blanks: usize) -> Result<Self, NurseryError> {
+        Self::spawn_under(program, blanks, None)
+    }
+
+    /// As [`Nursery::spawn`], and keeps the cgroup `parent` open, so that keepers need not look for it when they make the
+    /// cgroup of a container right below it. It is made when missing.
+    ///
+    /// # Errors
+    /// When the process cannot be started.
+    pub fn spawn_under(program: &Path, blanks: usize, parent: Option<&Path>) -> Result<Self, NurseryError> {
         let (ours, theirs) = UnixStream::pair().map_err(NurseryError::Start)?;
         ours.set_nonblocking(true).map_err(NurseryError::Start)?;
         // Told, because a nursery that runs from a protected image cannot tell where that came from.
@@ -71,6 +80,7 @@ impl Nursery {
         let child = Command::new(program)
             .arg(ROLE)
             .arg(path)
+            .args(parent)
             .env_clear()
             .current_dir("/")
             .stdin(OwnedFd::from(theirs))
@@ -152,14 +162,18 @@ pub fn main() -> i32 {
         return 1;
     }
     let Ok(host) = Host::probe() else { return 1 };
-    let warm = Warm { host, program: std::env::args_os().nth(2).unwrap_or_default().into() };
+    let mut told = std::env::args_os().skip(2).map(PathBuf::from);
+    let program = told.next().unwrap_or_default();
+    // One that cannot be opened is no loss: each keeper looks for itself then, and says what is wrong.
+    let parent = told.next().and_then(|path| Some((minke_cgroup::Parent::open(&host, &path).ok()?, path)));
+    let warm = Warm { host, program, parent };
     // Found out once here instead of once in each keeper: which vector instructions this processor has.
     let _ = memchr::memchr(b'\n', &[0; 64]);
     let Ok((ended, blankness)) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC) else { return 1 };
     match breed(socket) {
         Some(control) => {
             drop(ended);
-            keeper::live(control, &warm, blankness);
+            keeper::live(control, warm, blankness);
         }
         None => {
             drop(blankness);

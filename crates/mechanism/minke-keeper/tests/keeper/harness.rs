@@ -31,7 +31,7 @@ pub(crate) fn program() -> PathBuf {
 }
 
 pub(crate) fn nursery() -> Nursery {
-    Nursery::spawn(&program(), 1).unwrap()
+    Nursery::spawn_under(&program(), 1, Some(Path::new("/minke-keeper-test"))).unwrap()
 }
 
 pub(crate) fn take(nursery: &Nursery) -> UnixStream {
