@@ -29,6 +29,7 @@ fn the_docker_cli_works_unchanged() {
     assert_eq!(run.text().len(), 64);
     docker(&["ps"]).ok().says("ticker").says("Up ").done();
     let follow = daemon.start_client(Client::Docker, &["logs", "-f", "ticker"]);
+    wait_until("it ticked", Duration::from_secs(5), || docker(&["logs", "ticker"]).stdout.contains("tick 2"));
 
     let mut terminal =
         Terminal::spawn(&daemon.command(Client::Docker, &["exec", "-it", "ticker", "sh"]), 20, 70);
@@ -60,6 +61,8 @@ fn the_docker_cli_works_unchanged() {
     docker(&["system", "df"]).ok().says("Images").says("Containers").done();
     docker(&["network", "ls"]).ok().says("bridge").says("host").says("none").done();
     docker(&["volume", "ls"]).ok().done();
+    // The CLI cuts the moment to its second: what happened within this one comes after it.
+    std::thread::sleep(Duration::from_millis(1100));
     docker(&["events", "--since", "1h", "--until", "0s"])
         .ok()
         .says("container start")

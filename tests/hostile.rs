@@ -181,15 +181,15 @@ fn a_device_in_a_layer_stays_closed_in_the_container() {
 fn a_gzip_bomb_is_refused_early() {
     let daemon = Daemon::with(Options { images: vec!["busybox"], ..Options::default() });
     let archive = daemon.path().join("hostile.tar");
-    // 8 GiB of zeros in one member, compressed twice: about 8 kB on the way in.
-    let size: u64 = 8 << 30;
+    // 4 GiB of zeros in one member: about 4 MB on the way in.
+    let size: u64 = 4 << 30;
     let mut header = Header::new_gnu();
     header.set_entry_type(EntryType::Regular);
     header.set_mode(0o644);
     header.set_path("zeros").expect("a short path");
     header.set_size(size);
     header.set_cksum();
-    let mut bomb = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    let mut bomb = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     bomb.write_all(header.as_bytes()).expect("compress");
     let block = vec![0; 1 << 20];
     for _ in 0..size >> 20 {
@@ -198,7 +198,7 @@ fn a_gzip_bomb_is_refused_early() {
     bomb.write_all(&[0; 1024]).expect("compress");
     let bomb = bomb.finish().expect("compress");
     Archive { layer: bomb, diff_id: Some(format!("sha256:{}", "0".repeat(64))) }.write(&archive);
-    refused(&daemon, &archive, &["ratio", "larger than", "limit", "space"]);
+    refused(&daemon, &archive, &["decompression bomb"]);
 }
 
 #[test]
@@ -218,12 +218,12 @@ fn truncated_corrupt_and_mislabelled_archives_are_refused() {
     let middle = honest.len() / 2;
     corrupt[middle..middle + 64].iter_mut().for_each(|byte| *byte ^= 0x55);
     std::fs::write(&archive, &corrupt).expect("write");
-    refused(&daemon, &archive, &["digest", "mismatch", "diff"]);
+    refused(&daemon, &archive, &["the data is corrupt", "diffID"]);
     std::fs::write(&archive, b"this is not a tar archive at all".repeat(100)).expect("write");
     refused(&daemon, &archive, &["tar", "archive", "invalid", "header"]);
     let wrong = Archive { layer: layer(&[file("a")]), diff_id: Some(format!("sha256:{}", "ab".repeat(32))) };
     wrong.write(&archive);
-    refused(&daemon, &archive, &["digest", "mismatch", "diff"]);
+    refused(&daemon, &archive, &["the data is corrupt", "diffID"]);
     // The honest one still loads and runs.
     std::fs::write(&archive, &honest).expect("write");
     daemon.minke(&["load", "-i", &archive.to_string_lossy()]).ok().done();

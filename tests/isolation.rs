@@ -137,7 +137,8 @@ fn what_reaches_the_host_is_masked_or_read_only() {
 #[test]
 fn no_descriptor_or_directory_of_the_engine_reaches_a_container() {
     let daemon = Daemon::start();
-    let script = "sleep 5 & ls /proc/$!/fd | tr '\\n' ' '; echo; readlink /proc/1/cwd; readlink /proc/self/exe";
+    let script =
+        "sleep 5 & ls /proc/$!/fd | tr '\\n' ' '; echo; readlink /proc/1/cwd; readlink /proc/self/exe";
     let run = daemon.minke(&["run", "--rm", "busybox", "sh", "-c", script]).ok();
     let lines: Vec<&str> = run.text().lines().collect();
     assert_eq!(lines, ["0 1 2 ", "/", "/bin/busybox"], "{run}");

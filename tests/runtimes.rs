@@ -56,7 +56,7 @@ fn a_bundle_lives_as_under_runc() {
     let quiet = |args: &[&str]| {
         let mut command = Command::new("sh");
         command
-            .args(["-c", "\"$@\" > /dev/null < /dev/null", "sh"])
+            .args(["-c", "\"$@\" > /dev/null 2> /dev/null < /dev/null", "sh"])
             .arg(&oci)
             .args(["--root", &root])
             .args(args);
@@ -124,8 +124,8 @@ fn podman_runs_containers_with_minke_oci() {
         command.env("CONTAINERS_CONF", &conf).env_remove("DOCKER_HOST");
         Run::new(command, b"")
     };
-    podman(&["load", "-q", "-i", &fixtures::archive("busybox").to_string_lossy()]).ok().done();
-    let image = "docker.io/library/busybox:latest";
+    let loaded = podman(&["load", "-q", "-i", &fixtures::archive("busybox").to_string_lossy()]).ok();
+    let image = loaded.text().trim_start_matches("Loaded image: ");
     podman(&["run", "--rm", "--network", "none", image, "sh", "-c", "echo under podman; exit 3"])
         .exits(3)
         .says("under podman")

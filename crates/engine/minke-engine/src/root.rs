@@ -1,5 +1,6 @@
 //! The composition root: opens the parts in order, wires them, shuts them down. It has no verbs.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use minke_store::{Store, StoreOptions};
@@ -41,8 +42,9 @@ impl Engine {
         make_directories(&config)?;
         let locks = Arc::new([Lock::take(&config.data_root)?, Lock::take(&config.exec_root)?]);
         // Before anything else takes memory: the nursery is another program, started once.
-        let blanks = Blanks::start(config.keeper_program.clone(), config.blanks)
-            .map_err(|source| Error::failed("start the nursery of keepers", source))?;
+        let blanks =
+            Blanks::start(config.keeper_program.clone(), (&config.cgroup_parent).into(), config.blanks)
+                .map_err(|source| Error::failed("start the nursery of keepers", source))?;
         let ledger = Arc::new(
             Ledger::open(&config.data_root.join("minke.db"))
                 .map_err(|source| Error::failed("open the engine's records", source))?,

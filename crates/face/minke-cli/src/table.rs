@@ -34,7 +34,7 @@ pub(crate) const GROUPS: [(&str, &str); 5] = [
 ];
 
 /// docker's commands that later versions of minke will have; the first word, or two.
-const LATER: [&str; 46] = [
+const LATER: [&str; 42] = [
     "build",
     "builder",
     "buildx",
@@ -45,10 +45,8 @@ const LATER: [&str; 46] = [
     "container cp",
     "container diff",
     "container export",
-    "container pause",
     "container port",
     "container stats",
-    "container unpause",
     "container update",
     "context export",
     "context import",
@@ -64,7 +62,6 @@ const LATER: [&str; 46] = [
     "manifest",
     "network",
     "node",
-    "pause",
     "plugin",
     "port",
     "pull",
@@ -77,7 +74,6 @@ const LATER: [&str; 46] = [
     "stats",
     "swarm",
     "trust",
-    "unpause",
     "update",
     "volume",
     "checkpoint",

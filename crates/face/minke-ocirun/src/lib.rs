@@ -158,6 +158,11 @@ fn run(globals: &Globals, verb: &Verb, words: Vec<OsString>) -> Result<ExitCode,
         let text = format!("minke-oci: {:?} requires {wanted} argument(s)", verb.name);
         return Err(OciError::Usage(text).into());
     }
+    if ["create", "run", "exec"].contains(&verb.name) {
+        // What enters a container must not be reachable from it for writing (CVE-2019-5736); everything is read, nothing done yet.
+        minke_sys::sealed::ensure_protected()
+            .map_err(|e| OciError::io("protect", std::path::Path::new("/proc/self/exe"), e))?;
+    }
     (verb.run)(globals, &parsed).map_err(|error| match verb.name {
         "create" => Failure { error, code: ExitCode::FAILURE, prefix: "minke create failed: " },
         "run" => Failure { error, code: ExitCode::FAILURE, prefix: "minke run failed: " },

@@ -14,6 +14,8 @@ use tokio::io::Interest;
 #[derive(Debug)]
 pub struct Blanks {
     program: PathBuf,
+    /// The cgroup below which containers are made: blanks hold it open.
+    cgroup_parent: PathBuf,
     waiting: i64,
     /// How many were asked for and not taken; below zero, somebody waits for one that nobody asked for yet.
     stock: AtomicI64,
@@ -22,10 +24,16 @@ pub struct Blanks {
 
 impl Blanks {
     /// Starts the nursery, which is `program` in another role, and has `waiting` keepers stand ready.
-    pub fn start(program: PathBuf, waiting: usize) -> Result<Self, NurseryError> {
-        let nursery = Nursery::spawn(&program, waiting)?;
+    pub fn start(program: PathBuf, cgroup_parent: PathBuf, waiting: usize) -> Result<Self, NurseryError> {
+        let nursery = Nursery::spawn_under(&program, waiting, Some(&cgroup_parent))?;
         let waiting = i64::try_from(waiting).unwrap_or(i64::MAX);
-        Ok(Self { program, waiting, stock: AtomicI64::new(waiting), nursery: Mutex::new(Arc::new(nursery)) })
+        Ok(Self {
+            program,
+            cgroup_parent,
+            waiting,
+            stock: AtomicI64::new(waiting),
+            nursery: Mutex::new(Arc::new(nursery)),
+        })
     }
 
     fn nursery(&self) -> Arc<Nursery> {
@@ -88,7 +96,11 @@ impl Blanks {
     }
 
     fn replace(&self) -> Result<(), NurseryError> {
-        let fresh = Nursery::spawn(&self.program, usize::try_from(self.waiting).unwrap_or(0))?;
+        let fresh = Nursery::spawn_under(
+            &self.program,
+            usize::try_from(self.waiting).unwrap_or(0),
+            Some(&self.cgroup_parent),
+        )?;
         self.stock.store(self.waiting, Ordering::Relaxed);
         *self.nursery.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(fresh);
         Ok(())

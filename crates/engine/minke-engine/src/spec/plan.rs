@@ -240,10 +240,9 @@ fn plan_mounts(input: &PlanInput<'_>) -> Vec<Mount> {
     let with = |base: &[&'static str]| [base, readonly].concat();
     push(mount("/sys", "sysfs", "sysfs", &with(&["nosuid", "noexec", "nodev"])));
     push(mount("/sys/fs/cgroup", "cgroup", "cgroup", &with(&["nosuid", "noexec", "nodev"])));
-    match input.namespaces.ipc {
-        NamespacePlan::Host => push(bind("/dev/mqueue", Path::new("/dev/mqueue"), false)),
-        _ => push(mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"])),
-    }
+    // Message queues belong to the ipc namespace, whichever it is: a fresh mount shows the host's with `--ipc host`, and needs no
+    // /dev/mqueue on the host.
+    push(mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]));
     if input.host.ipc_mode != "none" {
         match &input.files.shm {
             Some(shared) => push(bind("/dev/shm", shared, false)),

@@ -1,4 +1,4 @@
-//! Commands that do one thing to each of several containers: stop, restart, kill, rm, wait; and rename.
+//! Commands that do one thing to each of several containers: stop, restart, kill, pause, rm, wait; and rename.
 //!
 //! Requests go out side by side, answers are taken in order, so `stop a b c` takes as long as the slowest. A container
 //! that fails does not keep the others from theirs.
@@ -120,6 +120,35 @@ pub(crate) const KILL: Command = Command {
         })
     },
 };
+
+pub(crate) const PAUSE: Command = Command {
+    paths: &["container pause", "pause"],
+    usage: "CONTAINER [CONTAINER...]",
+    about: "Freeze all processes of containers",
+    details: "",
+    args: Args::AtLeast(1),
+    flags: &[],
+    interspersed: true,
+    complete: Complete::Running,
+    run: |session, given| freeze(session, given, "pause"),
+};
+
+pub(crate) const UNPAUSE: Command = Command {
+    paths: &["container unpause", "unpause"],
+    usage: "CONTAINER [CONTAINER...]",
+    about: "Let frozen processes go on",
+    details: "",
+    args: Args::AtLeast(1),
+    flags: &[],
+    interspersed: true,
+    complete: Complete::Containers,
+    run: |session, given| freeze(session, given, "unpause"),
+};
+
+fn freeze(session: &Session, given: &Given, verb: &str) -> Outcome {
+    let client = session.client()?;
+    for_each(session, given, |_, path| client.post(&format!("{path}/{verb}")))
+}
 
 const RM_FLAGS: &[Flag] = &[
     short("force", 'f', Kind::Bool, "Kill a running container first"),

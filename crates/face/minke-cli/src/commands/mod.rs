@@ -45,6 +45,8 @@ pub(crate) const ALL: &[&Command] = &[
     &each::STOP,
     &each::RESTART,
     &each::KILL,
+    &each::PAUSE,
+    &each::UNPAUSE,
     &each::RM,
     &each::WAIT,
     &each::RENAME,
