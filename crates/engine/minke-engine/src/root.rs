@@ -42,9 +42,9 @@ impl Engine {
         make_directories(&config)?;
         let locks = Arc::new([Lock::take(&config.data_root)?, Lock::take(&config.exec_root)?]);
         // Before anything else takes memory: the nursery is another program, started once.
-        let blanks =
-            Blanks::start(config.keeper_program.clone(), (&config.cgroup_parent).into(), config.blanks)
-                .map_err(|source| Error::failed("start the nursery of keepers", source))?;
+        let cgroup_parent = Path::new("/").join(config.cgroup_parent.trim_start_matches('/'));
+        let blanks = Blanks::start(config.keeper_program.clone(), cgroup_parent, config.blanks)
+            .map_err(|source| Error::failed("start the nursery of keepers", source))?;
         let ledger = Arc::new(
             Ledger::open(&config.data_root.join("minke.db"))
                 .map_err(|source| Error::failed("open the engine's records", source))?,
