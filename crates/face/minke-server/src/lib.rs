@@ -8,6 +8,7 @@ pub mod daemon;
 mod fetch;
 mod http;
 mod listen;
+mod rest;
 mod routes;
 mod serve;
 mod settings;

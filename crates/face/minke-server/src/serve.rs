@@ -28,6 +28,7 @@ use crate::http::hijack::{Hijack, Wire};
 use crate::http::query::{Query, segments};
 use crate::http::socket::Socket;
 use crate::http::{Answer, Body, Call, answer, websocket};
+use crate::rest::Rest;
 use crate::routes;
 use crate::settings::Settings;
 use crate::work::Work;
@@ -40,6 +41,7 @@ pub(crate) struct Shared {
     pub(crate) engine: Engine,
     pub(crate) settings: Settings,
     pub(crate) work: Work,
+    pub(crate) rest: Arc<Rest>,
     /// Headers of every answer.
     common: Vec<(HeaderName, HeaderValue)>,
     /// The same as text, for heads that are written by hand.
@@ -68,7 +70,7 @@ impl Shared {
                 Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::try_from(value).ok()?))
             })
             .collect();
-        Arc::new(Self { engine, settings, work: Work::default(), common, common_text })
+        Arc::new(Self { engine, settings, work: Work::default(), rest: Arc::default(), common, common_text })
     }
 }
 
@@ -85,6 +87,7 @@ pub(crate) async fn connection(shared: Arc<Shared>, socket: Socket) {
     let service = service_fn({
         let (shared, slot) = (Arc::clone(&shared), Arc::clone(&slot));
         move |request| {
+            shared.rest.stir();
             let (shared, slot) = (Arc::clone(&shared), Arc::clone(&slot));
             // On the heap: the future of the largest handler would else be part of every connection.
             Box::pin(async move { respond(&shared, &slot, request).await })

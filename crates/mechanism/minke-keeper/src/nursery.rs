@@ -210,6 +210,11 @@ fn detach_from_daemon() -> rustix::io::Result<()> {
 fn breed(daemon: UnixStream) -> Option<UnixStream> {
     let mut asked = [0; 16];
     loop {
+        // Between rushes the code that forks is left to the page cache.
+        let quiet = Timespec { tv_sec: 1, tv_nsec: 0 };
+        if matches!(rustix::event::poll(&mut [PollFd::new(&daemon, PollFlags::IN)], Some(&quiet)), Ok(0)) {
+            memory::release_code();
+        }
         let count = match rustix::io::retry_on_intr(|| rustix::io::read(&daemon, &mut asked)) {
             Ok(0) | Err(_) => return None,
             Ok(count) => count,

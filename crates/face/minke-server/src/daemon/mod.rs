@@ -126,10 +126,12 @@ fn run(plan: Plan, flags: &Given, given: Given, log: &Option<Level>) -> Result<(
         for listener in listeners {
             accepting.push(tokio::spawn(listen::serve(listener, Arc::clone(&shared))));
         }
+        let resting = tokio::spawn(Arc::clone(&shared.rest).keep());
         ready::announce();
         tracing::info!(version = %plan.settings.version, "ready");
         wait_for_end(flags, given, log).await?;
         ready::notify("STOPPING=1");
+        resting.abort();
         for task in accepting {
             task.abort();
         }
