@@ -47,6 +47,12 @@ const NAMED: [(&str, i32); 34] = [
     ("POLL", 29),
 ];
 
+/// The number of the signal of this name, in capitals and without `SIG`; real-time signals have none.
+#[must_use]
+pub fn by_name(name: &str) -> Option<i32> {
+    NAMED.iter().find(|(known, _)| *known == name).map(|(_, number)| *number)
+}
+
 /// The number of a signal given as `9`, `KILL`, `sigkill`, `RTMIN+3`, `SIGRTMAX-1`; `None` when there is none such.
 #[must_use]
 pub fn parse(text: &str) -> Option<i32> {
@@ -55,8 +61,8 @@ pub fn parse(text: &str) -> Option<i32> {
     }
     let upper = text.to_ascii_uppercase();
     let bare = upper.strip_prefix("SIG").unwrap_or(&upper);
-    if let Some((_, number)) = NAMED.iter().find(|(name, _)| *name == bare) {
-        return Some(*number);
+    if let Some(number) = by_name(bare) {
+        return Some(number);
     }
     let number = if let Some(offset) = bare.strip_prefix("RTMIN") {
         RTMIN + if offset.is_empty() { 0 } else { offset.strip_prefix('+')?.parse::<i32>().ok()? }

@@ -1,43 +1,8 @@
 //! Signals by the names and numbers that people type: `TERM`, `SIGTERM`, `15`, `RTMIN+3`.
 
-use crate::error::{Error, Result};
+use minke_sys::signals;
 
-const NAMES: &[(&str, i32)] = &[
-    ("HUP", 1),
-    ("INT", 2),
-    ("QUIT", 3),
-    ("ILL", 4),
-    ("TRAP", 5),
-    ("ABRT", 6),
-    ("IOT", 6),
-    ("BUS", 7),
-    ("FPE", 8),
-    ("KILL", 9),
-    ("USR1", 10),
-    ("SEGV", 11),
-    ("USR2", 12),
-    ("PIPE", 13),
-    ("ALRM", 14),
-    ("TERM", 15),
-    ("STKFLT", 16),
-    ("CHLD", 17),
-    ("CLD", 17),
-    ("CONT", 18),
-    ("STOP", 19),
-    ("TSTP", 20),
-    ("TTIN", 21),
-    ("TTOU", 22),
-    ("URG", 23),
-    ("XCPU", 24),
-    ("XFSZ", 25),
-    ("VTALRM", 26),
-    ("PROF", 27),
-    ("WINCH", 28),
-    ("IO", 29),
-    ("POLL", 29),
-    ("PWR", 30),
-    ("SYS", 31),
-];
+use crate::error::{Error, Result};
 
 const RTMIN: i32 = 34;
 const RTMAX: i32 = 64;
@@ -58,8 +23,8 @@ fn number(text: &str) -> Option<i32> {
     }
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-    if let Some((_, number)) = NAMES.iter().find(|(known, _)| *known == name) {
-        return Some(*number);
+    if let Some(number) = signals::by_name(name) {
+        return Some(number);
     }
     let offset = |digits: &str| digits.parse::<i32>().ok().filter(|n| (0..=15).contains(n));
     match name {
