@@ -21,7 +21,9 @@ impl Leaks {
         *self == Self::default()
     }
 
-    pub(crate) fn read(tag: &str, dir: &Path, netns_pid: u32) -> Self {
+    /// What bears `tag` as a cgroup or touches `dir`; `netns_pid` is a process of the daemon's network namespace.
+    #[must_use]
+    pub fn read(tag: &str, dir: &Path, netns_pid: u32) -> Self {
         Self {
             processes: processes(tag, dir, netns_pid),
             mounts: mounts(dir),
@@ -32,7 +34,7 @@ impl Leaks {
     }
 
     /// Ends and removes what was found, so that one failed test does not disturb the next.
-    pub(crate) fn sweep(&self) {
+    pub fn sweep(&self) {
         for (pid, _) in &self.processes {
             if let Some(pid) = rustix::process::Pid::from_raw(*pid) {
                 rustix::process::kill_process(pid, rustix::process::Signal::KILL).ok();
@@ -58,7 +60,8 @@ fn processes(tag: &str, dir: &Path, netns_pid: u32) -> Vec<(i32, String)> {
         let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
         let line = String::from_utf8_lossy(&line).replace('\0', " ");
         let group = fs::read_to_string(entry.path().join("cgroup")).unwrap_or_default();
-        if group.contains(tag) || line.contains(&dir) || holds_a_file_of(&entry.path(), &dir) {
+        let in_group = group.lines().any(|line| line.split('/').any(|part| part == tag));
+        if in_group || line.contains(&dir) || holds_a_file_of(&entry.path(), &dir) {
             found.push((pid, line));
         }
     }
@@ -95,6 +98,7 @@ fn links(netns_pid: u32) -> Vec<String> {
         .collect()
 }
 
+/// The daemon's own cgroup in every hierarchy, and those of containers in it.
 fn cgroups(tag: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let roots = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|e| e.path());
@@ -104,6 +108,9 @@ fn cgroups(tag: &str) -> Vec<PathBuf> {
             if entry.path().is_dir() {
                 found.push(entry.path());
             }
+        }
+        if parent.is_dir() {
+            found.push(parent);
         }
     }
     found.sort();

@@ -15,6 +15,7 @@ pub mod tools;
 
 pub use command::{Run, Spawned};
 pub use daemon::{Client, Daemon, Options};
+pub use leaks::Leaks;
 pub use pty::Terminal;
 
 use std::time::{Duration, Instant};

@@ -43,6 +43,9 @@ impl Engine {
         let locks = Arc::new([Lock::take(&config.data_root)?, Lock::take(&config.exec_root)?]);
         // Before anything else takes memory: the nursery is another program, started once.
         let cgroup_parent = Path::new("/").join(config.cgroup_parent.trim_start_matches('/'));
+        if let Err(error) = recovery::note_missing(&config.exec_root, &cgroup_parent) {
+            tracing::warn!(%error, "the cgroups that are made now will stay");
+        }
         let blanks = Blanks::start(config.keeper_program.clone(), cgroup_parent, config.blanks)
             .map_err(|source| Error::failed("start the nursery of keepers", source))?;
         let ledger = Arc::new(
@@ -113,11 +116,15 @@ impl Engine {
         Ok(Self { containers, images, networks, events, system, ledger, _locks: locks })
     }
 
-    /// Before the process ends: what was removed goes off the disk, the ledger's log into its file. Containers run on.
+    /// Before the process ends: what was removed goes off the disk, cgroups that nothing is in any more go, and the ledger's log
+    /// goes into its file. Containers run on.
     pub async fn shutdown(&self) {
         self.containers.settle(std::time::Duration::from_secs(5)).await;
         let ledger = Arc::clone(&self.ledger);
         let done = tokio::task::spawn_blocking(move || ledger.checkpoint()).await;
+        if let Err(error) = recovery::remove_empty(&self.system.config.exec_root) {
+            tracing::warn!(%error, "empty cgroups stay");
+        }
         if let Ok(Err(error)) = done {
             tracing::warn!(error = %crate::error::chain(&error), "the ledger's log stays beside its file");
         }

@@ -6,6 +6,7 @@
 
 mod leftovers;
 mod lock;
+mod parents;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use crate::keepers;
 
 pub(crate) use leftovers::{kill_cgroup, read_pids};
 pub(crate) use lock::Lock;
+pub(crate) use parents::{note_missing, remove_empty};
 
 /// The note that a keeper left when nobody answered its exit.
 pub(crate) fn read_exit_record(directory: &Path) -> Option<State> {

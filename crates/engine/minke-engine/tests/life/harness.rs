@@ -1,4 +1,4 @@
-//! A private engine: its own directories, bridge and image.
+//! A private engine: its own directories, network namespace, cgroup parent and image.
 
 use std::io::Cursor;
 use std::path::PathBuf;
@@ -8,13 +8,14 @@ use minke_api::container::{ContainerConfig, ContainerCreateRequest, HostConfig, 
 use minke_engine::containers::{ListOptions, RemoveOptions};
 use minke_engine::images::ImportRequest;
 use minke_engine::{Config, Engine};
+use minke_testkit::Leaks;
 use tokio::runtime::Runtime;
 
 /// The engine under test and what it stands on.
 pub(crate) struct Sandbox {
     running: Option<(Runtime, Engine)>,
     config: Config,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 /// A container of the test image that needs no bridge.
@@ -37,7 +38,7 @@ fn keeper_program() -> PathBuf {
     let program = target.join("examples/engine-keeper");
     assert!(
         program.exists(),
-        "{} is missing: run `cargo build --example engine-keeper` first",
+        "{} is missing: run `cargo build -p minke-engine --example engine-keeper` first",
         program.display()
     );
     program
@@ -65,7 +66,10 @@ fn busybox_archive() -> Vec<u8> {
 }
 
 impl Sandbox {
+    /// The test's thread moves into a network namespace of its own, and every thread and process of the engine with it: whatever
+    /// happens to the test, its bridge and its rules go with them.
     pub(crate) fn open() -> Self {
+        minke_sys::network::unshare_network().expect("these tests need root");
         let directory = tempfile::tempdir().expect("a temporary directory");
         let mut config = Config {
             data_root: directory.path().join("data"),
@@ -76,10 +80,9 @@ impl Sandbox {
             isolated_ready: 1,
             ..Config::default()
         };
-        config.bridge.name = format!("mt{}", &minke_base::ContainerId::random().short()[..10]);
         config.bridge.ready = 2;
         config.bridge.ip_forward = false;
-        let mut sandbox = Self { running: None, config, _directory: directory };
+        let mut sandbox = Self { running: None, config, directory };
         sandbox.reopen();
         let images = sandbox.engine().images;
         sandbox.block_on(async move {
@@ -132,9 +135,6 @@ impl Sandbox {
             engine.shutdown().await;
         });
         self.kill();
-        let (bridge, _warnings) =
-            minke_net::Bridge::open(self.config.bridge.clone(), &[]).expect("the bridge is there");
-        bridge.remove().expect("the bridge and its rules can be removed");
         let entries = |path: PathBuf| std::fs::read_dir(path).map_or(0, |list| list.count());
         assert_eq!(
             entries(self.config.data_root.join("containers")),
@@ -145,9 +145,18 @@ impl Sandbox {
         let host = minke_cgroup::Host::probe().expect("cgroups are there");
         for hierarchy in host.hierarchies() {
             let path = hierarchy.locate(std::path::Path::new(&self.config.cgroup_parent));
-            if path.exists() {
-                std::fs::remove_dir(&path).expect("no container's cgroup is left below the tests' own");
-            }
+            assert!(!path.exists(), "{} is left", path.display());
+        }
+    }
+}
+
+impl Drop for Sandbox {
+    /// A test that failed leaves no process and no cgroup either.
+    fn drop(&mut self) {
+        if self.running.is_some() {
+            self.kill();
+            let tag = self.config.cgroup_parent.trim_start_matches('/');
+            Leaks::read(tag, self.directory.path(), std::process::id()).sweep();
         }
     }
 }

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use minke_testkit::Leaks;
 use serde_json::{Value, json};
 
 static COUNTER: AtomicU32 = AtomicU32::new(0);
@@ -23,7 +24,13 @@ pub(crate) struct Daemon {
 fn program() -> PathBuf {
     let own = std::env::current_exe().expect("this test has a path");
     let target = own.parent().and_then(Path::parent).expect("it lies in target/…/deps");
-    target.join("examples/minke-daemon")
+    let program = target.join("examples/minke-daemon");
+    assert!(
+        program.exists(),
+        "{} is missing: run `cargo build -p minke-server --example minke-daemon` first",
+        program.display()
+    );
+    program
 }
 
 impl Daemon {
@@ -143,28 +150,36 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
+        let panicking = std::thread::panicking();
         if let Ok(None) = self.process.try_wait() {
-            let list = self.get("/containers/json?all=1");
-            for container in list.json().as_array().into_iter().flatten() {
-                self.ask(
-                    "DELETE",
-                    &format!("/containers/{}?force=1", container["Id"].as_str().unwrap_or("")),
-                );
+            // A daemon that made a test fail may not answer any more.
+            if !panicking {
+                let list = self.get("/containers/json?all=1");
+                for container in list.json().as_array().into_iter().flatten() {
+                    let id = container["Id"].as_str().unwrap_or("");
+                    self.ask("DELETE", &format!("/containers/{id}?force=1"));
+                }
             }
             self.signal(rustix::process::Signal::TERM);
         }
         let ended = self.process.wait();
-        // The parent of the containers' cgroups stays with an engine; a private one's goes with the test.
-        for hierarchy in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
-            let parent = hierarchy.path().join(&self.tag);
-            if parent.exists()
-                && let Err(error) = fs::remove_dir(&parent)
-            {
-                eprintln!("{} is left: {error}", parent.display());
+        // Keepers and blanks leave when their daemon's end of the socket closes; what is there after a second stays for good.
+        let left = || Leaks::read(&self.tag, self.directory.path(), std::process::id());
+        for _ in 0..50 {
+            if left().processes.is_empty() {
+                break;
             }
+            std::thread::sleep(Duration::from_millis(20));
         }
-        if std::thread::panicking() {
+        let left = left();
+        left.sweep();
+        if panicking {
             eprintln!("--- the daemon ended with {ended:?}; its log:\n{}", self.log());
+        } else {
+            // A daemon that ended while a container ran leaves the cgroup that it was in.
+            let cgroups: Vec<_> = left.cgroups.iter().filter(|path| !path.ends_with(&self.tag)).collect();
+            let processes = &left.processes;
+            assert!(processes.is_empty() && cgroups.is_empty(), "left: {processes:?} {cgroups:?}");
         }
     }
 }
