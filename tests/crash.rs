@@ -222,3 +222,14 @@ fn a_container_whose_keeper_is_killed_is_not_left_half_alive() {
     daemon.minke(&["start", "box1"]).ok().done();
     assert_eq!(daemon.inspect("box1", "{{.State.Running}}"), "true");
 }
+
+#[test]
+fn a_daemon_leaves_the_containers_of_another_alone() {
+    let Some(first) = private() else { return };
+    first.minke(&["run", "-d", "--name", "box1", "busybox", "sleep", "1000"]).ok().done();
+    let parent = ["--cgroup-parent".to_owned(), first.tag().to_owned()];
+    let second = Daemon::with(Options { args: parent.to_vec(), ..Options::default() });
+    second.minke(&["ps", "-a"]).ok().done();
+    assert_eq!(first.inspect("box1", "{{.State.Running}}"), "true");
+    first.minke(&["exec", "box1", "true"]).ok().done();
+}

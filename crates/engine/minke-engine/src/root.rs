@@ -1,5 +1,6 @@
 //! The composition root: opens the parts in order, wires them, shuts them down. It has no verbs.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -100,8 +101,8 @@ impl Engine {
             registry,
         });
         recovery::adopt_all(&containers).await;
-        recovery::sweep(&containers).await;
-        recovery::sweep_again_later(&containers);
+        let strays = recovery::sweep(&containers, BTreeSet::new()).await;
+        recovery::sweep_again_later(&containers, strays);
         let id = ledger.setting("engine.id", uuid)?;
         let system = Arc::new(System {
             id,

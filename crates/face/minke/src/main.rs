@@ -9,6 +9,10 @@
 //! | `minke keeper-nursery` | forks keepers ahead of need | [`minke_keeper::nursery`] |
 //! | `docker-init …` | PID 1 of a container with `--init` | [`minke_keeper::init`] |
 
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "what runs before the C library is written in assembly")]
+mod entry;
+
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::ExitCode;

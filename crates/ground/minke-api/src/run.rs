@@ -1,8 +1,12 @@
-//! minke's own `POST /minke/run`: create, attach and start in one request.
+//! minke's own requests: `POST /minke/run` creates, attaches and starts a container, `POST /minke/containers/{name}/exec`
+//! a further process in one.
 //!
-//! The body is a container-create body with a `Minke` object beside `HostConfig`. Errors before the container exists are
+//! The body of the first is a container-create body with a `Minke` object beside `HostConfig`. Errors before the container exists are
 //! ordinary JSON errors. Detached: `201` with [`crate::container::ContainerCreateResponse`]. Attached: `101`, the header
 //! [`HEADER_CONTAINER`], then frames of [`crate::framing`] whose control payloads are [`RunControl`].
+//!
+//! The body of the second is that of exec create, and it is always attached: `101`, the header [`HEADER_EXEC`], the same
+//! frames. A program that cannot be started is told as Docker tells it, on stdout, and by its exit code 126 or 127.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +15,9 @@ use crate::lenient::{self, DecodeError};
 
 /// Response header that names the new container.
 pub const HEADER_CONTAINER: &str = "Minke-Container";
+
+/// Response header that names the new exec.
+pub const HEADER_EXEC: &str = "Minke-Exec";
 
 /// How the caller wants to be joined to the container.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use minke_api::container::{
     ExecConfig, ExecCreateResponse, ExecInspect, ExecProcessConfig, ExecStartRequest,
 };
+use minke_api::framing::{self, Stream};
+use minke_api::run::RunControl;
 use minke_keeper::protocol::{
     AttachSpec, Body, ExecRequest, Exit, Refusal, Reply, ResizeRequest, SeccompFilter, Target, Wire,
 };
@@ -100,7 +102,14 @@ impl Containers {
         }
         kill::require_running(&container, container.id.as_str(), "exec")?;
         let console_size = request.console_size.or(exec.config.console_size);
-        Ok(AcceptedExec { tty: exec.config.tty, container, exec, console_size })
+        Ok(AcceptedExec { tty: exec.config.tty, container, exec, console_size, framed: false })
+    }
+
+    /// Makes an exec and accepts its start at once, for minke's own client.
+    pub fn begin_exec(self: &Arc<Self>, reference: &str, config: ExecConfig) -> Result<AcceptedExec> {
+        let created = self.exec_create(reference, config)?;
+        let accepted = self.accept_exec(&created.id, &ExecStartRequest::default())?;
+        Ok(AcceptedExec { framed: true, ..accepted })
     }
 
     /// Starts an accepted exec, its client attached when there is one. A failure is told to the client on its own
@@ -110,7 +119,7 @@ impl Containers {
         accepted: AcceptedExec,
         client: Option<ClientStream>,
     ) -> Result<()> {
-        let AcceptedExec { tty, container, exec, console_size } = accepted;
+        let AcceptedExec { tty, container, exec, console_size, framed } = accepted;
         {
             let mut state = exec.state();
             if state.started {
@@ -119,8 +128,13 @@ impl Containers {
             state.started = true;
             state.running = true;
         }
+        let wire = match (framed, tty) {
+            (true, _) => Wire::Framed,
+            (false, true) => Wire::Raw,
+            (false, false) => Wire::Stdcopy,
+        };
         let spare = client.as_ref().and_then(|client| client.socket.try_clone().ok());
-        match self.try_exec(&container, &exec, client, console_size).await {
+        match self.try_exec(&container, &exec, client.map(|client| (client, wire)), console_size).await {
             Ok(()) => Ok(()),
             Err((error, exit_code)) => {
                 {
@@ -132,18 +146,7 @@ impl Containers {
                 let more = [("exitCode", exit_code.to_string())];
                 self.publish_exec(&container, &exec, "exec_die", &more);
                 if let Some(socket) = spare {
-                    let text = format!("{error}\r\n");
-                    let mut bytes = Vec::new();
-                    if tty {
-                        bytes.extend_from_slice(text.as_bytes());
-                    } else {
-                        minke_api::framing::encode(
-                            minke_api::framing::Stream::Stdout,
-                            text.as_bytes(),
-                            &mut bytes,
-                        );
-                    }
-                    attach::write_all(socket, bytes).await;
+                    attach::write_all(socket, told(&error, exit_code, wire)).await;
                 }
                 Err(error)
             }
@@ -154,7 +157,7 @@ impl Containers {
         self: &Arc<Self>,
         container: &Arc<Container>,
         exec: &Arc<Exec>,
-        client: Option<ClientStream>,
+        client: Option<(ClientStream, Wire)>,
         console_size: Option<[u32; 2]>,
     ) -> std::result::Result<(), (Error, i64)> {
         let other = |error: Error| (error, 128);
@@ -163,13 +166,13 @@ impl Containers {
         let detach_keys = attach::parse_detach_keys(Some(&config.detach_keys), config.tty).map_err(other)?;
         let mut fds = Vec::new();
         let mut clients = Vec::new();
-        if let Some(client) = client {
+        if let Some((client, wire)) = client {
             clients.push(AttachSpec {
                 id: container.next_client(),
                 stdin: config.attach_stdin,
                 stdout: config.attach_stdout,
                 stderr: config.attach_stderr,
-                wire: if config.tty { Wire::Raw } else { Wire::Stdcopy },
+                wire,
                 detach_keys,
                 early: client.early,
             });
@@ -384,4 +387,21 @@ impl Containers {
             .collect();
         (!ids.is_empty()).then_some(ids)
     }
+}
+
+/// Why an exec did not start, as its client is told: on the program's own output, since the answer has been given.
+fn told(error: &Error, exit_code: i64, wire: Wire) -> Vec<u8> {
+    let text = format!("{error}\r\n");
+    if wire == Wire::Raw {
+        return text.into_bytes();
+    }
+    let mut bytes = Vec::new();
+    framing::encode(Stream::Stdout, text.as_bytes(), &mut bytes);
+    if wire == Wire::Framed {
+        let code = i32::try_from(exit_code).unwrap_or(128);
+        if let Ok(control) = serde_json::to_vec(&RunControl::Exit { code }) {
+            framing::encode(Stream::Control, &control, &mut bytes);
+        }
+    }
+    bytes
 }

@@ -98,6 +98,15 @@ pub struct AcceptedExec {
     pub(super) container: Arc<Container>,
     pub(super) exec: Arc<Exec>,
     pub(super) console_size: Option<[u32; 2]>,
+    /// The client wants frames that carry the exit code as well.
+    pub(super) framed: bool,
+}
+
+impl AcceptedExec {
+    /// The exec's id.
+    pub fn id(&self) -> &str {
+        &self.exec.id
+    }
 }
 
 /// What `wait` waits for.

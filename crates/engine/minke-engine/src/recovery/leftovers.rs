@@ -1,5 +1,6 @@
 //! Processes and cgroups that a container has left behind.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use minke_cgroup::{Cgroup, CgroupError, Host};
@@ -27,8 +28,11 @@ pub(crate) fn kill_cgroup(path: &Path, pid: i32) -> Result<(), CgroupError> {
     cgroup.remove()
 }
 
-/// Removes the cgroups below `parent` whose container no record knows.
-pub(super) fn sweep_cgroups(parent: &Path, known: &dyn Fn(&str) -> bool) {
+/// Ends and removes the cgroups below `parent` of containers that no record knows.
+pub(super) fn sweep_cgroups(parent: &Path, strays: &BTreeSet<String>) {
+    if strays.is_empty() {
+        return;
+    }
     let host = match Host::probe() {
         Ok(host) => host,
         Err(error) => {
@@ -36,19 +40,11 @@ pub(super) fn sweep_cgroups(parent: &Path, known: &dyn Fn(&str) -> bool) {
             return;
         }
     };
-    let mut strays = std::collections::BTreeSet::new();
-    for hierarchy in host.hierarchies() {
-        let Ok(entries) = std::fs::read_dir(hierarchy.locate(parent)) else { continue };
-        for entry in entries.flatten() {
-            let Ok(name) = entry.file_name().into_string() else { continue };
-            let is_id = name.len() == 64 && minke_base::id::is_id_prefix(&name);
-            if is_id && !known(&name) {
-                strays.insert(name);
-            }
-        }
-    }
     for name in strays {
-        let path = parent.join(&name);
+        let path = parent.join(name);
+        if !host.hierarchies().iter().any(|hierarchy| hierarchy.locate(&path).exists()) {
+            continue;
+        }
         if let Err(error) = kill_cgroup(&path, 0) {
             tracing::warn!(cgroup = %path.display(), error = %crate::error::chain(&error), "it stays");
         }

@@ -8,6 +8,7 @@ mod leftovers;
 mod lock;
 mod parents;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -180,18 +181,21 @@ async fn restart_if_wanted(containers: &Arc<Containers>, container: &Arc<Contain
 const SECOND_LOOK: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// A container that the engine before was launching when it was killed may come up after the first sweep.
-pub(crate) fn sweep_again_later(containers: &Arc<Containers>) {
+pub(crate) fn sweep_again_later(containers: &Arc<Containers>, strays: BTreeSet<String>) {
     let containers = Arc::downgrade(containers);
     tokio::spawn(async move {
         tokio::time::sleep(SECOND_LOOK).await;
         if let Some(containers) = containers.upgrade() {
-            sweep(&containers).await;
+            sweep(&containers, strays).await;
         }
     });
 }
 
 /// Removes what no record knows: keepers first, so that nothing of theirs is in use, then directories and cgroups.
-pub(crate) async fn sweep(containers: &Arc<Containers>) {
+///
+/// Only what has a directory of this engine's is its own: another engine may have the same cgroup parent. `strays` are names that
+/// an earlier sweep found, whose directories are gone; those found now are added and returned.
+pub(crate) async fn sweep(containers: &Arc<Containers>, mut strays: BTreeSet<String>) -> BTreeSet<String> {
     let known =
         |name: &str| containers.parts.registry.find(name).is_ok_and(|found| found.id.as_str() == name);
     let config = &containers.parts.config;
@@ -204,11 +208,14 @@ pub(crate) async fn sweep(containers: &Arc<Containers>) {
             Containers::shut_down_keeper(&connection).await;
         }
         remove(&path);
+        strays.insert(name);
     }
     let owner = Arc::clone(containers);
     let data: Vec<(String, PathBuf)> =
         entries(&config.data_root.join("containers")).into_iter().filter(|(name, _)| !known(name)).collect();
+    strays.extend(data.iter().map(|(name, _)| name.clone()));
     let parent = PathBuf::from(&config.cgroup_parent);
+    let cgroups = strays.clone();
     let swept = tokio::task::spawn_blocking(move || {
         for (name, path) in data {
             tracing::info!(container = name, "removing a directory that no record knows");
@@ -216,15 +223,13 @@ pub(crate) async fn sweep(containers: &Arc<Containers>) {
                 tracing::warn!(path = %path.display(), %error, "it stays");
             }
         }
-        // What is there is listed before the records are asked: a container is in the records before its cgroup is.
-        leftovers::sweep_cgroups(&parent, &|name| {
-            owner.parts.registry.find(name).is_ok_and(|found| found.id.as_str() == name)
-        });
+        leftovers::sweep_cgroups(&parent, &cgroups);
     })
     .await;
     if let Err(error) = swept {
         tracing::error!(%error, "the sweep did not end");
     }
+    strays
 }
 
 fn remove(path: &Path) {

@@ -1,15 +1,19 @@
 //! `exec`: one more process in a running container.
+//!
+//! On minke an attached one is a single request, whose stream also carries the exit code; on any other engine it is Docker's
+//! three.
 
 use super::body::environment;
 use super::run::detach_keys;
 use crate::attach::{self, Attach, Ended, Framing, Signals, Target};
 use crate::check;
 use crate::command::{Args, Command, Outcome};
+use crate::failure::Failure;
 use crate::flag::{Complete, Flag, Kind, flag, short};
 use crate::given::Given;
 use crate::keys;
 use crate::session::Session;
-use minke_client::Client;
+use minke_client::{Client, ClientError};
 use serde_json::{Map, Value, json};
 
 const FLAGS: &[Flag] = &[
@@ -63,33 +67,56 @@ fn run(session: &Session, given: &Given) -> Outcome {
     put("Env", if env.is_empty() { Value::Null } else { env.into() });
     put("WorkingDir", given.str("workdir").into());
     put("Cmd", given.args[1..].into());
-    let path = format!("/containers/{}", Client::segment(&given.args[0]));
-    let created = client.post(&format!("{path}/exec")).json(&Value::Object(body)).send()?.json()?;
-    let id = created.get("Id").and_then(Value::as_str).unwrap_or_default().to_owned();
-    if id.is_empty() {
-        return Err("exec ID empty".into());
-    }
-    let mut start = json!({"Detach": detach, "Tty": tty});
-    if !size.is_null() {
-        start["ConsoleSize"] = size;
-    }
-    let request = client.post(&format!("/exec/{id}/start")).json(&start);
+    let body = Value::Object(body);
     if detach {
-        request.send()?;
+        let created = create(client, given, &body)?;
+        client.post(&format!("/exec/{created}/start")).json(&json!({"Detach": true, "Tty": tty})).send()?;
         return Ok(0);
     }
+    let keys = keys_text.and_then(|k| keys::parse(&k).ok()).unwrap_or_else(|| keys::DEFAULT.to_vec());
     let signals = Signals::catch(tty, false)?;
-    let stream = request.upgrading().send()?.upgrade()?;
+    let whole = format!("/minke/containers/{}/exec", Client::segment(&given.args[0]));
+    let (id, framing, stream) = match client.post(&whole).json(&body).upgrading().send() {
+        Ok(answer) => {
+            let id = answer.header("minke-exec").unwrap_or_default().to_owned();
+            (id, Framing::Minke, answer.upgrade()?)
+        }
+        // Another engine than minke: Docker's two requests.
+        Err(ClientError::Refused { status: 404 | 405 | 501, minke: false, .. }) => {
+            let id = create(client, given, &body)?;
+            let mut start = json!({"Detach": false, "Tty": tty});
+            if !size.is_null() {
+                start["ConsoleSize"] = size;
+            }
+            let answer = client.post(&format!("/exec/{id}/start")).json(&start).upgrading().send()?;
+            (id, if tty { Framing::Raw } else { Framing::Stdcopy }, answer.upgrade()?)
+        }
+        Err(other) => return Err(other.into()),
+    };
     let target = Target { path: format!("/exec/{id}"), signals: false };
     if tty {
         attach::resize(client, &target);
     }
-    let keys = keys_text.and_then(|k| keys::parse(&k).ok()).unwrap_or_else(|| keys::DEFAULT.to_vec());
-    let framing = if tty { Framing::Raw } else { Framing::Stdcopy };
-    let joined = Attach { client, target, framing, tty, stdin, keys: Some(keys) };
-    if joined.run(stream, &signals)? == Ended::Detached {
-        return Err("read escape sequence".into());
+    // minke's stream is watched for the detach keys by the engine.
+    let keys = (framing != Framing::Minke).then_some(keys);
+    let joined = Attach { client, target, framing, tty, stdin, keys };
+    match joined.run(stream, &signals)? {
+        Ended::Exit(code) => Ok(code),
+        Ended::Detached => Err("read escape sequence".into()),
+        Ended::Failed { message, code } => Err(Failure::new(code, message)),
+        Ended::Closed => {
+            let answer = client.get(&format!("/exec/{id}/json")).send()?.json()?;
+            Ok(attach::exit_code(answer.get("ExitCode").and_then(Value::as_i64).unwrap_or(1)))
+        }
     }
-    let answer = client.get(&format!("/exec/{id}/json")).send()?.json()?;
-    Ok(attach::exit_code(answer.get("ExitCode").and_then(Value::as_i64).unwrap_or(1)))
+}
+
+/// Makes the exec with Docker's request; its id.
+fn create(client: &Client, given: &Given, body: &Value) -> Result<String, Failure> {
+    let path = format!("/containers/{}/exec", Client::segment(&given.args[0]));
+    let created = client.post(&path).json(body).send()?.json()?;
+    match created.get("Id").and_then(Value::as_str) {
+        Some(id) if !id.is_empty() => Ok(id.to_owned()),
+        _ => Err("exec ID empty".into()),
+    }
 }

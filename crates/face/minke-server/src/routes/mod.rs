@@ -38,6 +38,7 @@ pub(crate) async fn dispatch(shared: &Shared, call: Call, path: &[&str]) -> Resu
         ("GET", ["system", "df"]) => system::disk_usage(shared, &call).await,
         ("POST", ["auth"]) => unbuilt::login(),
         ("POST", ["minke", "run"]) => run::run(shared, call).await,
+        ("POST", ["minke", "containers", name, "exec"]) => exec::whole(shared, call, name).await,
         (_, ["containers", ..]) => return containers_pages(shared, call, &method, path).await,
         ("POST", ["exec", id, "start"]) => exec::start(shared, call, id).await,
         ("POST", ["exec", id, "resize"]) => exec::resize(shared, &call, id).await,

@@ -11,14 +11,15 @@ use crate::http::hijack::{Hijack, Wire};
 use crate::http::{Call, Failure};
 use crate::serve::Shared;
 
+pub(super) const NEEDS_UPGRADE: &str =
+    "a stream of minke's own needs the headers \"Connection: Upgrade\" and \"Upgrade: tcp\"";
+
 pub(super) async fn run(shared: &Shared, mut call: Call) -> Outcome {
     let body = call.document_bytes().await?;
     let WireRun { mut create, options } = WireRun::from_json(&body)?;
     let warnings = adapt_create(&call, &mut create)?;
     if !options.detach && !call.wants_upgrade() {
-        return Err(Failure::invalid(
-            "an attached run needs the headers \"Connection: Upgrade\" and \"Upgrade: tcp\"",
-        ));
+        return Err(Failure::invalid(NEEDS_UPGRADE));
     }
     let request = RunRequest {
         name: call.query.text("name").map(str::to_owned),
@@ -49,17 +50,27 @@ pub(super) async fn run(shared: &Shared, mut call: Call) -> Outcome {
         let containers = Arc::clone(&containers);
         shared.work.to_the_end(async move { containers.begin_run(request).await }).await?
     };
-    let head = head(begun.id.as_str(), begun.warnings.iter().chain(&warnings), &shared.common_text);
+    let head = head(
+        (HEADER_CONTAINER, begun.id.as_str()),
+        begun.warnings.iter().chain(&warnings),
+        &shared.common_text,
+    );
     Ok(Hijack::new(head, Wire::Raw, move |client| async move {
         containers.run_attached(begun, client).await;
     })
     .into())
 }
 
-fn head<'a>(id: &str, warnings: impl Iterator<Item = &'a String>, common: &str) -> Vec<u8> {
+/// The head before a framed stream; `named` is the header that says what was made.
+pub(super) fn head<'a>(
+    named: (&str, &str),
+    warnings: impl Iterator<Item = &'a String>,
+    common: &str,
+) -> Vec<u8> {
+    let (header, id) = named;
     let mut head = format!(
         "HTTP/1.1 101 UPGRADED\r\nContent-Type: application/vnd.docker.multiplexed-stream\r\nConnection: Upgrade\r\n\
-         Upgrade: tcp\r\n{HEADER_CONTAINER}: {id}\r\n"
+         Upgrade: tcp\r\n{header}: {id}\r\n"
     );
     for warning in warnings {
         head.push_str("Minke-Warning: ");
@@ -78,7 +89,7 @@ mod tests {
     #[test]
     fn a_warning_cannot_break_out_of_its_header() {
         let warning = "one\r\nX-Evil: two".to_owned();
-        let head = String::from_utf8(head("abc", [&warning].into_iter(), "")).unwrap();
+        let head = String::from_utf8(head((HEADER_CONTAINER, "abc"), [&warning].into_iter(), "")).unwrap();
         assert!(head.contains("Minke-Warning: one  X-Evil: two\r\n"));
         assert!(head.ends_with("\r\n\r\n"));
     }
