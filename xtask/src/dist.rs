@@ -8,18 +8,14 @@ use anyhow::{Context, Result, bail};
 use crate::step;
 
 pub(crate) fn main() -> Result<()> {
-    let arch = std::env::consts::ARCH;
-    let musl = format!("{arch}-unknown-linux-musl");
-    let gnu = format!("{arch}-unknown-linux-gnu");
-    // A musl build starts sooner and is smaller; where its target is not installed, glibc is linked in instead.
-    let target = if has_target(&musl) { musl } else { gnu };
+    let target = choose_target();
     step::run(&["cargo", "build", "--profile", "dist", "--package", "minke", "--target", &target])?;
-    let out = step::workspace().join("target/dist");
+    let out = step::target_directory().join("dist");
     if out.exists() {
         fs::remove_dir_all(&out)?;
     }
     fs::create_dir_all(&out)?;
-    let built = step::workspace().join(format!("target/{target}/dist/minke"));
+    let built = step::target_directory().join(format!("{target}/dist/minke"));
     let binary = out.join("minke");
     fs::copy(&built, &binary).with_context(|| format!("copy {}", built.display()))?;
     for name in ["docker", "dockerd", "minke-oci"] {
@@ -32,8 +28,22 @@ pub(crate) fn main() -> Result<()> {
     if !step::output(&["file", "-L", &binary]).map_or(true, |kind| kind.contains("static")) {
         bail!("{binary} is not linked statically");
     }
-    step::say(&format!("target/dist: {} bytes for {target}", fs::metadata(&binary)?.len()));
+    step::say(&format!("{}: {} bytes for {target}", binary, fs::metadata(&binary)?.len()));
     Ok(())
+}
+
+/// musl where it can be had: such a program starts in half the time and takes less memory. Else glibc, which every machine has.
+fn choose_target() -> String {
+    let arch = std::env::consts::ARCH;
+    let musl = format!("{arch}-unknown-linux-musl");
+    if step::output(&["musl-gcc", "--version"]).is_err() {
+        step::say("glibc is linked in: there is no musl-gcc (Debian: apt-get install musl-tools)");
+    } else if !has_target(&musl) && step::run(&["rustup", "target", "add", &musl]).is_err() {
+        step::say(&format!("glibc is linked in: the target {musl} is not installed and cannot be"));
+    } else {
+        return musl;
+    }
+    format!("{arch}-unknown-linux-gnu")
 }
 
 fn has_target(target: &str) -> bool {

@@ -20,6 +20,12 @@ pub(crate) fn workspace() -> PathBuf {
     minke_testkit::tools::workspace()
 }
 
+/// Where cargo puts what it builds.
+pub(crate) fn target_directory() -> PathBuf {
+    let chosen = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    workspace().join(chosen)
+}
+
 /// A command of `words`, in the workspace's root.
 pub(crate) fn command(words: &[&str]) -> Command {
     let mut command = Command::new(words[0]);

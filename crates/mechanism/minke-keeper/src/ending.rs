@@ -1,6 +1,7 @@
 //! The end of processes and of the container: what is told when, what is written down, what is taken apart.
 //!
-//! The daemon hears of the exit first; cgroup, mounts and hooks come after, because nobody has to wait for them.
+//! The daemon hears of the exit first, then the clients whose last word it is; cgroup, mounts and hooks come after, because
+//! nobody but the next start has to wait for them.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -22,6 +23,9 @@ use crate::{
 /// How long the last clients may take for what is left for them.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
+/// How long the daemon's word of an exit is waited for before the container is taken apart: while it is, no client is served.
+const WORD: Duration = Duration::from_millis(20);
+
 /// How far the container's life has got.
 #[derive(Debug)]
 pub(crate) enum Phase {
@@ -31,6 +35,8 @@ pub(crate) enum Phase {
     Exited {
         /// When the last clients are given up.
         patience: Instant,
+        /// When the container is taken apart at the latest; `None`: it is.
+        apart: Option<Instant>,
         /// `exit.json` is written.
         recorded: bool,
         /// The daemon knows and has told us to go.
@@ -106,10 +112,15 @@ impl Keeper {
         let kills = self.cgroup.as_ref().map_or(0, |cgroup| cgroup.read_oom_kills().unwrap_or(0));
         let exit = Exit { oom_killed: self.oom_killed || kills > 0, ..exit };
         self.programs[0].exit = Some(exit);
-        self.phase = Phase::Exited { patience: Instant::now() + PATIENCE, recorded: false, forgotten: false };
+        let now = Instant::now();
+        self.phase = Phase::Exited {
+            patience: now + PATIENCE,
+            apart: Some(now + WORD),
+            recorded: false,
+            forgotten: false,
+        };
         self.notify(Notice::Exited(exit));
         self.release_clients(ProgramKey::INIT, exit.code, false);
-        self.take_apart();
         if let Some(seq) = self.shutdown.take() {
             self.forget();
             self.reply(seq, Reply::Done);
@@ -135,7 +146,10 @@ impl Keeper {
     }
 
     /// Takes the container apart: what is left of its processes, its cgroup, its mounts, its hooks.
-    fn take_apart(&mut self) {
+    pub(crate) fn take_apart(&mut self) {
+        if let Phase::Exited { apart, .. } = &mut self.phase {
+            *apart = None;
+        }
         self.mount_namespace = None;
         self.oom_watch = None;
         if let Some(cgroup) = self.cgroup.take() {
@@ -160,9 +174,10 @@ impl Keeper {
         if std::mem::take(recorded) {
             best_effort(fs::remove_file(self.container_dir.join(EXIT_RECORD)));
         }
-        // At once: while the last clients are served the container may be started again, under the same name.
-        self.vanish();
         self.release_clients(ProgramKey::INIT, exit.code, true);
+        self.take_apart();
+        // Before the daemon has its answer: from then on the container may be started again, under the same name.
+        self.vanish();
     }
 
     /// There may be no daemon any more: then an exit is written down, and clients need not wait for its word.
@@ -181,6 +196,7 @@ impl Keeper {
             *recorded = true;
         }
         self.release_clients(ProgramKey::INIT, exit.code, true);
+        self.take_apart();
     }
 
     pub(crate) fn has_daemon(&self) -> bool {
@@ -189,7 +205,7 @@ impl Keeper {
 
     /// Whether there is nothing left to do here.
     pub(crate) fn may_leave(&self) -> bool {
-        let Phase::Exited { recorded, forgotten, .. } = self.phase else { return false };
+        let Phase::Exited { recorded, forgotten, apart: None, .. } = self.phase else { return false };
         (recorded || forgotten)
             && self.clients.is_empty()
             && self.programs.iter().all(|program| program.exit.is_some())
@@ -201,6 +217,14 @@ impl Keeper {
         match self.phase {
             Phase::Exited { patience, .. } if !self.clients.is_empty() => Some(patience),
             _ => None,
+        }
+    }
+
+    /// When the container is to be taken apart at the latest.
+    pub(crate) fn apart_at(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Exited { apart, .. } => apart,
+            Phase::Running => None,
         }
     }
 

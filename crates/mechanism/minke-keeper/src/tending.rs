@@ -170,7 +170,12 @@ impl Keeper {
     fn timeout(&self) -> Option<Duration> {
         let stalls = self.clients.iter().filter_map(|client| client.outbox.stall_at());
         let programs = self.programs.iter().filter_map(Program::due);
-        let due = stalls.chain(programs).chain(self.idle_at).chain(self.patience_ends()).min()?;
+        let due = stalls
+            .chain(programs)
+            .chain(self.idle_at)
+            .chain(self.patience_ends())
+            .chain(self.apart_at())
+            .min()?;
         Some(due.saturating_duration_since(Instant::now()))
     }
 
@@ -208,6 +213,9 @@ impl Keeper {
             program.look_again(now);
         }
         self.conclude_programs(now);
+        if self.apart_at().is_some_and(|at| at <= now) {
+            self.take_apart();
+        }
         if self.idle_at.is_some_and(|at| at <= now) {
             self.idle_at = None;
             self.reap_strangers();
