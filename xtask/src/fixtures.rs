@@ -3,7 +3,7 @@
 //! Each becomes a docker-archive `target/fixtures/NAME.tar`. What exists is kept; delete the file to have it made again.
 
 mod archive;
-mod debian;
+pub(crate) mod debian;
 mod recipes;
 
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! The project's helper: `cargo xtask test | fixtures | bench | tidy | dist`.
+//! The project's helper: `cargo xtask test | fixtures | bench | tidy | dist | vm`.
 //!
 //! One entry for people and for CI. Every step prints the command that repeats it alone.
 
@@ -8,6 +8,7 @@ mod fixtures;
 mod step;
 mod test;
 mod tidy;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -19,6 +20,7 @@ cargo xtask COMMAND
   bench            minke beside Docker, Podman, crun and runc, whichever are here
   tidy             the rules of the repository: layers, file sizes, names in the documents, licences
   dist             the release binary, optimised as far as it goes, with its links and completions
+  vm               a small virtual machine with cgroup v2 alone, with or without systemd, to rehearse in; `vm help` says more
 ";
 
 fn main() -> ExitCode {
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
         "fixtures" => fixtures::main(),
         "tidy" => tidy::main(),
         "dist" => dist::main(),
+        "vm" => vm::main(&rest),
         _ => {
             step::say(HELP);
             return if command.is_empty() || command == "help" {
