@@ -18,10 +18,7 @@ use minke_logs::Writer;
 use minke_runtime::{
     Exec, Filter, Gate, Launch, LaunchError, Launched, Limits, Rootfs as RuntimeRootfs, Stdio,
 };
-use minke_sys::{
-    mount::{Attrs, FsContext},
-    seccomp::Instruction,
-};
+use minke_sys::{overlay::Overlay, seccomp::Instruction};
 use oci_spec::runtime::{LinuxResources, Process, Spec};
 
 use crate::{
@@ -188,34 +185,13 @@ fn open_rootfs(request: &mut LaunchRequest) -> Result<Option<OwnedFd>, Failure> 
 
 /// A detached overlay mount.
 fn mount_overlay(lower: &[PathBuf], upper: &Path, work: &Path, volatile: bool) -> minke_sys::Result<OwnedFd> {
-    let configure = |by_layer: bool| {
-        let mut overlay = FsContext::open("overlay")?.string("source", "overlay")?;
-        if by_layer {
-            for layer in lower {
-                overlay = overlay.string("lowerdir+", layer)?;
-            }
-        } else {
-            // Before Linux 6.5: all in one value, in which colons separate.
-            let escape = |layer: &PathBuf| layer.to_string_lossy().replace('\\', "\\\\").replace(':', "\\:");
-            overlay = overlay.string("lowerdir", lower.iter().map(escape).collect::<Vec<_>>().join(":"))?;
-        }
-        overlay = overlay.string("upperdir", upper)?.string("workdir", work)?.string("index", "off")?;
-        if volatile {
-            overlay = overlay.flag("volatile")?;
-        }
-        overlay.create()?.mount(Attrs::empty())
-    };
-    match configure(true) {
-        Err(minke_sys::Errno::INVAL) => {
-            if volatile {
-                // The mark of an earlier volatile mount of this upper directory, which bars the next: after a crash of the
-                // host its content could not be trusted. Such containers do not live that long; their restarts do count.
-                best_effort(std::fs::remove_dir_all(work.join("work/incompat")));
-                if let Ok(mount) = configure(true) {
-                    return Ok(mount);
-                }
-            }
-            configure(false)
+    let overlay = Overlay { lower, upper: Some((upper, work)), off: &["index"], volatile };
+    match overlay.mount() {
+        Err(minke_sys::Errno::INVAL) if volatile => {
+            // The mark of an earlier volatile mount of this upper directory, which bars the next: after a crash of the
+            // host its content could not be trusted. Such containers do not live that long; their restarts do count.
+            best_effort(std::fs::remove_dir_all(work.join("work/incompat")));
+            overlay.mount()
         }
         other => other,
     }

@@ -21,6 +21,7 @@ pub mod memory;
 pub mod mount;
 pub mod network;
 pub mod ns;
+pub mod overlay;
 pub mod pidfd;
 pub mod process;
 pub mod procfs;

@@ -135,6 +135,8 @@ struct Hands {
     proc: Cell<Option<OwnedFd>>,
     /// The host's `/dev/null`.
     null: Cell<Option<OwnedFd>>,
+    /// It covers a file of the container already.
+    null_is_attached: Cell<bool>,
     /// A read-only empty directory for masking.
     empty: Cell<Option<OwnedFd>>,
     /// The slave of the terminal.
@@ -224,7 +226,13 @@ impl Player<'_> {
             Step::BecomeRoot { traceable } => become_root(*traceable),
             Step::Unshare { kinds, .. } => ns::unshare(*kinds),
             Step::TimeOffsets(text) => {
-                procfs::write(procfs::open()?, c"self/timens_offsets", text.to_bytes())
+                let proc = procfs::open()?;
+                procfs::write(&proc, c"self/timens_offsets", text.to_bytes())?;
+                // Only since Linux 6.3 does executing a program enter the namespace that children would be in.
+                let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+                let namespace =
+                    rustix::fs::openat(&proc, c"self/ns/time_for_children", flags, Mode::empty())?;
+                ns::join(&namespace, minke_sys::spawn::flags::NEWTIME)
             }
             Step::NewSession => rustix::process::setsid().map(drop),
             Step::Keyring(name) => join_keyring(name),

@@ -175,27 +175,32 @@ impl Player<'_> {
             other => other?,
         };
         let kind = FileType::from_raw_mode(rustix::fs::fstat(&target)?.st_mode);
-        if kind.is_dir() {
-            let cover = mount::clone_tree(self.empty_directory()?.get()?, c"", Depth::One)?;
-            return mount::attach(&cover, &target);
-        }
-        let null = Lent::of(&self.hands.null);
-        let cover = mount::clone_tree(null.get()?, c"", Depth::One)?;
-        mount::attach(&cover, &target)
+        if kind.is_dir() { self.cover_directory(target.as_fd()) } else { self.cover_file(target.as_fd()) }
     }
 
-    /// One read-only tmpfs with room for nothing, shared by all masked directories.
-    fn empty_directory(&self) -> Result<Lent<'_>> {
-        let mut lent = Lent::of(&self.hands.empty);
-        if lent.fd.is_none() {
-            let context =
-                FsContext::open(c"tmpfs")?.string(c"size", c"4k")?.string(c"nr_inodes", c"1")?.create()?;
-            lent.fd = Some(
-                context
-                    .mount(Attrs::MOUNT_ATTR_RDONLY | Attrs::MOUNT_ATTR_NOSUID | Attrs::MOUNT_ATTR_NODEV)?,
-            );
+    /// One read-only tmpfs with room for nothing covers all masked directories.
+    fn cover_directory(&self, target: BorrowedFd<'_>) -> Result<()> {
+        let mut empty = Lent::of(&self.hands.empty);
+        if empty.fd.is_some() {
+            return mount::attach(mount::clone_tree(empty.get()?, c"", Depth::One)?, target);
         }
-        Ok(lent)
+        let context =
+            FsContext::open(c"tmpfs")?.string(c"size", c"4k")?.string(c"nr_inodes", c"1")?.create()?;
+        let attrs = Attrs::MOUNT_ATTR_RDONLY | Attrs::MOUNT_ATTR_NOSUID | Attrs::MOUNT_ATTR_NODEV;
+        let made = context.mount(attrs)?;
+        // In place before it is copied: only since Linux 6.15 can a mount be cloned that belongs to no namespace.
+        mount::attach(&made, target)?;
+        empty.fd = Some(made);
+        Ok(())
+    }
+
+    /// The host's `/dev/null` covers files; the first gets the very mount, see above.
+    fn cover_file(&self, target: BorrowedFd<'_>) -> Result<()> {
+        let null = Lent::of(&self.hands.null);
+        if self.hands.null_is_attached.replace(true) {
+            return mount::attach(mount::clone_tree(null.get()?, c"", Depth::One)?, target);
+        }
+        mount::attach(null.get()?, target)
     }
 
     /// Makes the slave of the terminal appear as `/dev/console`.

@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use minke_cgroup::{Cgroup, Host};
+use minke_cgroup::{Cgroup, Host, Mode};
 use minke_runtime::{Exec, Limits, Stdio};
 use minke_sys::pidfd;
 use serde_json::json;
@@ -17,6 +17,14 @@ fn fresh(name: &str) -> (Host, Cgroup) {
     (host, group)
 }
 
+/// Where a container finds its own processes: the one tree of v2, or the hierarchy of the pids controller.
+fn shown() -> &'static str {
+    match Host::probe().unwrap().mode() {
+        Mode::V2 => "/sys/fs/cgroup",
+        Mode::V1 | Mode::Hybrid => "/sys/fs/cgroup/pids",
+    }
+}
+
 /// Removes the cgroup, and its parent when it was the last in it.
 fn remove(group: &Cgroup) {
     group.remove().unwrap();
@@ -27,11 +35,8 @@ fn remove(group: &Cgroup) {
 
 #[test]
 fn the_program_starts_in_its_cgroup_and_sees_it_as_root() {
-    for (number, sandbox) in
-        both_ways("cat /proc/self/cgroup; cat /sys/fs/cgroup/pids/cgroup.procs 2>/dev/null | head -n1")
-            .into_iter()
-            .enumerate()
-    {
+    let script = format!("cat /proc/self/cgroup; cat {}/cgroup.procs 2>/dev/null | head -n1", shown());
+    for (number, sandbox) in both_ways(&script).into_iter().enumerate() {
         let (host, group) = fresh(&format!("root{number}"));
         let outcome = sandbox.run_with(|launch| {
             launch.cgroup = Some(&group);
@@ -49,8 +54,8 @@ fn the_program_starts_in_its_cgroup_and_sees_it_as_root() {
 #[test]
 fn without_a_cgroup_namespace_the_containers_own_directory_is_shown() {
     let (host, group) = fresh("shared");
-    let sandbox = Sandbox::new("cat /sys/fs/cgroup/pids/tasks | head -n1; touch /sys/fs/cgroup/pids/x")
-        .without_namespace("cgroup");
+    let script = format!("cat {0}/cgroup.procs | head -n1; touch {0}/x", shown());
+    let sandbox = Sandbox::new(&script).without_namespace("cgroup");
     let outcome = sandbox.run_with(|launch| {
         launch.cgroup = Some(&group);
         launch.cgroup_host = Some(&host);

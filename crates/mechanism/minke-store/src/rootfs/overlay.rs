@@ -7,8 +7,6 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use minke_sys::mount::{Attrs, FsContext};
-
 use super::{PrepareOptions, Rootfs, RootfsDriver, RootfsError, Usage, io_at, points, remove_if_there};
 use crate::content::make_private_dir;
 use crate::layer::{Change, diff, remove_tree_at, usage};
@@ -84,24 +82,10 @@ impl Drop for Scratch {
 
 /// A detached overlay; what went wrong comes in the kernel's words.
 fn mount(lowers: &[PathBuf], upper: Option<(&Path, &Path)>, volatile: bool) -> Result<OwnedFd, String> {
-    let mut context = FsContext::open("overlay").map_err(|e| format!("fsopen overlay: {e}"))?;
-    let mut options: Vec<(&str, &Path)> = lowers.iter().map(|lower| ("lowerdir+", lower.as_path())).collect();
-    options.extend(upper.into_iter().flat_map(|(upper, work)| [("upperdir", upper), ("workdir", work)]));
-    for (key, path) in options {
-        context = context.string(key, path).map_err(|e| format!("{key}={}: {e}", path.display()))?;
-    }
     // The upper must hold whole files under their own names, or it is no layer.
-    for key in ["redirect_dir", "metacopy", "index"] {
-        context = context.string(key, "off").map_err(|e| format!("{key}=off: {e}"))?;
-    }
-    if volatile {
-        context = context.flag("volatile").map_err(|e| format!("volatile: {e}"))?;
-    }
-    let created = match context.create() {
-        Ok(created) => created,
-        Err(e) => return Err(e.to_string()),
-    };
-    created.mount(Attrs::empty()).map_err(|e| format!("fsmount: {e}"))
+    let off = ["redirect_dir", "metacopy", "index"].as_slice();
+    let overlay = minke_sys::overlay::Overlay { lower: lowers, upper, off, volatile };
+    overlay.mount().map_err(|e| format!("mount overlay of {} layers: {e}", lowers.len()))
 }
 
 fn make_dir(path: &Path) -> Result<(), RootfsError> {
