@@ -16,6 +16,7 @@ mod flags;
 mod handover;
 mod relay;
 mod report;
+mod scope;
 mod state;
 mod verbs;
 

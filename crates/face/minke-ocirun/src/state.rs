@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use minke_cgroup::systemd::Of;
 use minke_cgroup::{Cgroup, Freezer, Host};
 use oci_spec::runtime::{ContainerState, Hooks, Spec, State};
 use serde::{Deserialize, Serialize};
@@ -49,6 +50,11 @@ pub(crate) struct Record {
     pub(crate) created: String,
     #[serde(default)]
     pub(crate) cgroup_paths: BTreeMap<String, PathBuf>,
+    /// The unit that systemd made for it, by the user's systemd or the machine's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) systemd_unit: Option<String>,
+    #[serde(default)]
+    pub(crate) systemd_user: bool,
     pub(crate) bundle: PathBuf,
     pub(crate) rootfs: PathBuf,
     pub(crate) oci_version: String,
@@ -154,6 +160,8 @@ impl Record {
             init_process_start: 0,
             created: chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Nanos, true),
             cgroup_paths: BTreeMap::new(),
+            systemd_unit: None,
+            systemd_user: false,
             bundle: bundle.to_owned(),
             rootfs: rootfs.to_owned(),
             oci_version: spec.version().clone(),
@@ -194,6 +202,12 @@ impl Record {
             (None, None) => false,
         };
         if frozen { Status::Paused } else { Status::Running }
+    }
+
+    /// systemd's unit, and whose systemd it is.
+    pub(crate) fn unit(&self) -> Option<(&str, Of)> {
+        let of = if self.systemd_user { Of::User } else { Of::Machine };
+        self.systemd_unit.as_deref().map(|unit| (unit, of))
     }
 
     /// Opens the container's cgroup; `None` when it has none or it is gone.

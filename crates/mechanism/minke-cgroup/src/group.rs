@@ -74,18 +74,24 @@ impl Parent {
 
     /// Makes the cgroup `name`. One that exists already is taken over when it is empty, as runc does.
     pub fn create(&self, name: &str) -> Result<Cgroup, CgroupError> {
+        let group = self.adopt(name)?;
+        if !group.fresh {
+            let count = group.pids()?.len();
+            if count > 0 {
+                return Err(CgroupError::NotEmpty { path: group.primary().path.clone(), count });
+            }
+        }
+        Ok(group)
+    }
+
+    /// The cgroup `name`, made where it is missing, whoever is in it.
+    fn adopt(&self, name: &str) -> Result<Cgroup, CgroupError> {
         let mut group = Cgroup { dirs: Vec::with_capacity(self.dirs.len()), fresh: true };
         for parent in &self.dirs {
             if let Err(e) = group.create_in(parent, name) {
                 // The first error is the one worth telling.
                 drop(group.remove());
                 return Err(e);
-            }
-        }
-        if !group.fresh {
-            let count = group.pids()?.len();
-            if count > 0 {
-                return Err(CgroupError::NotEmpty { path: group.primary().path.clone(), count });
             }
         }
         Ok(group)
@@ -148,13 +154,24 @@ pub struct Cgroup {
 impl Cgroup {
     /// Makes `path`, its parents included. For many containers under one parent, keep a [`Parent`].
     pub fn create(host: &Host, path: &Path) -> Result<Self, CgroupError> {
+        let (parent, name) = Self::split(host, path)?;
+        parent.create(name)
+    }
+
+    /// Opens `path` in every hierarchy, made where it is missing, for whoever has processes in it already.
+    pub(crate) fn adopt(host: &Host, path: &Path) -> Result<Self, CgroupError> {
+        let (parent, name) = Self::split(host, path)?;
+        parent.adopt(name)
+    }
+
+    fn split<'a>(host: &Host, path: &'a Path) -> Result<(Parent, &'a str), CgroupError> {
         let invalid = || CgroupError::Invalid {
             limit: "cgroup path",
             value: path.display().to_string(),
             reason: "it has no last part",
         };
         let name = path.file_name().and_then(|n| n.to_str()).ok_or_else(invalid)?;
-        Parent::open(host, path.parent().unwrap_or(Path::new("")))?.create(name)
+        Ok((Parent::open(host, path.parent().unwrap_or(Path::new("")))?, name))
     }
 
     /// Opens an existing cgroup; hierarchies that do not have it are left out.

@@ -2,7 +2,8 @@
 //!
 //! [`Host::probe`] says what the host has. [`Parent`] makes containers' cgroups under one path, cheaply and many times;
 //! [`Cgroup`] is one of them: limits, freezing, killing, counting, watching for OOM, removal. [`plan_limits`] is the pure half:
-//! OCI resources in, file writes out. Container nouns, state files and D-Bus stay with the callers.
+//! OCI resources in, file writes out. [`systemd`] asks systemd for it instead,
+//! where the caller wants that. Container nouns and state files stay with the callers.
 //!
 //! ```no_run
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -146,7 +146,7 @@ pub fn plan_limits(layout: &Layout, resources: &LinuxResources, stage: Stage) ->
 }
 
 /// A new cgroup always gets a list, so that nothing is inherited by accident; later only what is sent changes it.
-fn plan_devices(resources: &LinuxResources, stage: Stage) -> Option<DeviceList> {
+pub(crate) fn plan_devices(resources: &LinuxResources, stage: Stage) -> Option<DeviceList> {
     let asked = resources.devices().as_deref();
     match (stage, asked) {
         (Stage::Update { .. }, None | Some([])) => None,

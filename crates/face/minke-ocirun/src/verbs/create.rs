@@ -5,10 +5,10 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use minke_cgroup::systemd::{SystemdPath, require_systemd};
+use minke_cgroup::systemd::Of;
 use minke_cgroup::{Cgroup, CgroupError, Host};
 use minke_runtime::{Gate, Launch, Launched, Limits, Rootfs, Stdio, launch};
 use minke_sys::pidfd;
@@ -20,6 +20,7 @@ use crate::bundle::Bundle;
 use crate::flags::Parsed;
 use crate::handover::{send_console, send_listener, send_pidfd, write_pid_file};
 use crate::relay::Foreground;
+use crate::scope::{self, Scope};
 use crate::state::{GATE, Home, Record};
 use crate::{Globals, OciError};
 
@@ -101,6 +102,12 @@ fn end(launched: &Launched) {
     pidfd::wait(&launched.pidfd).ok();
 }
 
+/// Where the container is to run, and systemd's unit around it.
+struct Made {
+    group: Option<Cgroup>,
+    scope: Option<Scope>,
+}
+
 /// One start, from claimed name to saved record.
 struct Start<'a> {
     globals: &'a Globals,
@@ -113,32 +120,58 @@ struct Start<'a> {
 impl Start<'_> {
     fn go(&self) -> Result<(Record, Launched), OciError> {
         let host = Host::probe();
-        let group = undo_on_error(self.make_cgroup(host.as_ref()), self.home, None)?;
-        let result = self.launch_in(host.ok().as_ref(), group.as_ref());
+        let made = if self.globals.systemd {
+            self.make_scope(host.as_ref())
+        } else {
+            self.make_cgroup(host.as_ref())
+        };
+        let Made { group, scope } = undo_on_error(made, self.home, None)?;
+        let unit = scope.as_ref().map(|scope| scope.unit.clone());
+        let result = self.launch_in(host.ok().as_ref(), group.as_ref(), unit);
+        if let (Err(_), Some(scope)) = (&result, scope) {
+            scope.undo();
+        }
         undo_on_error(result, self.home, group.as_ref())
     }
 
-    fn cgroup_path(&self) -> Result<PathBuf, OciError> {
+    fn given_path(&self) -> Option<PathBuf> {
         let linux = self.bundle.spec.linux().as_ref();
-        let given = linux.and_then(|l| l.cgroups_path().clone()).filter(|p| !p.as_os_str().is_empty());
-        if self.globals.systemd {
-            let text = given.map_or_else(|| format!(":minke:{}", self.home.id), |p| p.display().to_string());
-            let path = SystemdPath::parse(&text)?.cgroup_path()?;
-            require_systemd(Path::new("/"))?;
-            return Ok(path);
+        linux.and_then(|l| l.cgroups_path().clone()).filter(|p| !p.as_os_str().is_empty())
+    }
+
+    fn resources(&self) -> LinuxResources {
+        self.bundle.spec.linux().as_ref().and_then(|l| l.resources().clone()).unwrap_or_default()
+    }
+
+    /// The cgroup as systemd makes it.
+    fn make_scope(&self, host: Result<&Host, &CgroupError>) -> Result<Made, OciError> {
+        let of = scope::whose(self.globals);
+        let path = scope::path(self.given_path().as_deref(), &self.home.id, of)?;
+        let host = host.map_err(|_unreadable| Host::probe().err().unwrap_or(CgroupError::NoHierarchy))?;
+        let resources = self.resources();
+        let annotations = self.bundle.spec.annotations().as_ref();
+        let (scope, group) = Scope::start(host, &path, &self.home.id, of, &resources, annotations)?;
+        match self.limit(&group, &resources) {
+            Ok(()) => Ok(Made { group: Some(group), scope: Some(scope) }),
+            Err(e) => {
+                scope.undo();
+                Err(e)
+            }
         }
-        Ok(given.unwrap_or_else(|| self.home.id.clone().into()))
+    }
+
+    fn limit(&self, group: &Cgroup, resources: &LinuxResources) -> Result<(), OciError> {
+        group.apply_limits(resources)?.iter().for_each(|w| self.globals.log.warn(w));
+        Ok(())
     }
 
     /// Without the right to make cgroups a container runs in ours, as long as no limit was asked for.
-    fn make_cgroup(&self, host: Result<&Host, &CgroupError>) -> Result<Option<Cgroup>, OciError> {
-        let path = self.cgroup_path()?;
-        let none = LinuxResources::default();
-        let resources =
-            self.bundle.spec.linux().as_ref().and_then(|l| l.resources().as_ref()).unwrap_or(&none);
+    fn make_cgroup(&self, host: Result<&Host, &CgroupError>) -> Result<Made, OciError> {
+        let path = self.given_path().unwrap_or_else(|| self.home.id.clone().into());
+        let resources = self.resources();
         let mut devices_alone = LinuxResources::default();
         devices_alone.set_devices(resources.devices().clone());
-        let limited = devices_alone != *resources;
+        let limited = devices_alone != resources;
         let refused = |e: &CgroupError| {
             matches!(e, CgroupError::NoHierarchy)
                 || e.errno().is_some_and(|e| [libc::EACCES, libc::EPERM, libc::EROFS].contains(&e))
@@ -151,22 +184,24 @@ impl Start<'_> {
         let group = match made {
             Err(e) if self.globals.rootless && !limited && refused(&e) => {
                 self.globals.log.debug(&format!("no cgroup of its own: {e}"));
-                return Ok(None);
+                return Ok(Made { group: None, scope: None });
             }
             made => made?,
         };
-        match group.apply_limits(resources) {
-            Ok(warnings) => warnings.iter().for_each(|w| self.globals.log.warn(w)),
-            Err(e) => {
-                // The limit that failed is the error to tell.
-                drop(group.remove());
-                return Err(e.into());
-            }
+        if let Err(e) = self.limit(&group, &resources) {
+            // The limit that failed is the error to tell.
+            drop(group.remove());
+            return Err(e);
         }
-        Ok(Some(group))
+        Ok(Made { group: Some(group), scope: None })
     }
 
-    fn launch_in(&self, host: Option<&Host>, group: Option<&Cgroup>) -> Result<(Record, Launched), OciError> {
+    fn launch_in(
+        &self,
+        host: Option<&Host>,
+        group: Option<&Cgroup>,
+        unit: Option<String>,
+    ) -> Result<(Record, Launched), OciError> {
         let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
         let stdio = if self.bundle.wants_terminal() {
             Stdio::Terminal { size: None }
@@ -194,7 +229,7 @@ impl Start<'_> {
             limits: Limits::Strict,
         })?;
         launched.warnings.iter().for_each(|w| self.globals.log.warn(w));
-        match self.hand_over(&launched, group) {
+        match self.hand_over(&launched, group, unit) {
             Ok(record) => Ok((record, launched)),
             Err(e) => {
                 end(&launched);
@@ -204,10 +239,17 @@ impl Start<'_> {
     }
 
     /// The record first: from then on other commands know the container.
-    fn hand_over(&self, launched: &Launched, group: Option<&Cgroup>) -> Result<Record, OciError> {
+    fn hand_over(
+        &self,
+        launched: &Launched,
+        group: Option<&Cgroup>,
+        unit: Option<String>,
+    ) -> Result<Record, OciError> {
         let mut record = Record::new(self.home, &self.bundle.spec, &self.bundle.dir, &self.bundle.rootfs);
         record.set_process(launched.pid);
         record.set_cgroup(group);
+        record.systemd_unit = unit;
+        record.systemd_user = scope::whose(self.globals) == Of::User;
         self.home.save(&record)?;
         if let Some(path) = self.parsed.path("console-socket")
             && let Some(console) = &launched.console

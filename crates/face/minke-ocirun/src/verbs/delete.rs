@@ -63,6 +63,9 @@ pub(super) fn destroy(home: &Home, record: &Record, globals: &Globals) -> Result
     if !record.cgroup_paths.is_empty() {
         remove_cgroup(record)?;
     }
+    if let Some((unit, of)) = record.unit() {
+        crate::scope::stop(unit, of)?;
+    }
     record.run_poststop().iter().for_each(|w| globals.log.warn(w));
     home.remove()
 }

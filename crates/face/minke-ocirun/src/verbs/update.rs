@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::process::ExitCode;
 
+use minke_cgroup::Host;
 use oci_spec::runtime::LinuxResources;
 use serde_json::{Map, Value, json};
 
@@ -57,7 +58,11 @@ pub(super) fn update(globals: &Globals, parsed: &Parsed) -> Result<ExitCode, Oci
         Some(path) => read_json(&path)?,
         None => from_flags(parsed)?,
     };
-    let warnings = record.require_cgroup()?.update(&resources)?;
+    let group = record.require_cgroup()?;
+    if let Some((unit, of)) = record.unit() {
+        crate::scope::update(unit, of, &Host::probe()?, &resources)?;
+    }
+    let warnings = group.update(&resources)?;
     warnings.iter().for_each(|w| globals.log.warn(w));
     Ok(ExitCode::SUCCESS)
 }

@@ -1,12 +1,23 @@
-//! systemd's way of naming cgroups: `slice:prefix:name`, as given with `--systemd-cgroup`.
+//! systemd's way of having cgroups: a unit per container, asked for over D-Bus, named `slice:prefix:name` with
+//! `--systemd-cgroup`.
 //!
-//! Only the names are understood here. Asking systemd for a scope needs its D-Bus, which is not built yet; a host where
-//! systemd does not run is told so before anything is made.
+//! The names are understood here; [`unit`] talks to systemd, over [`bus`], in the bytes of [`wire`]; [`properties`] says what
+//! it is told. Nothing of this is on the way of a container that does not ask for it.
 
 use std::path::{Path, PathBuf};
 
+use crate::error::CgroupError;
+
+mod bus;
+mod properties;
+mod unit;
+mod wire;
+
+pub use bus::BusError;
+pub use unit::{Manager, Of, Start, open_cgroup};
+
 /// Why a systemd cgroup cannot be used.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Debug, thiserror::Error)]
 pub enum SystemdError {
     #[error(
         "expected cgroupsPath to be of format \"slice:prefix:name\" for systemd cgroups, got {0:?} instead"
@@ -18,8 +29,14 @@ pub enum SystemdError {
         "systemd not running on this host, cannot use systemd cgroups manager; leave out --systemd-cgroup"
     )]
     NotRunning,
-    #[error("the systemd cgroup manager is not built yet; leave out --systemd-cgroup to use cgroupfs")]
-    NotBuilt,
+    #[error("no systemd of the user: XDG_RUNTIME_DIR is not set; leave out --systemd-cgroup")]
+    NoUserSession,
+    #[error("{doing}")]
+    Bus { doing: String, source: BusError },
+    #[error("start unit {unit}: its job ended with {result:?}")]
+    Job { unit: String, result: String },
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
 }
 
 /// A parsed `slice:prefix:name`.
@@ -33,12 +50,17 @@ pub struct SystemdPath {
 impl SystemdPath {
     /// Parses; an empty slice means `system.slice`.
     pub fn parse(text: &str) -> Result<Self, SystemdError> {
+        Self::parse_with(text, "system.slice")
+    }
+
+    /// Parses with another slice for where none is given.
+    pub fn parse_with(text: &str, default_slice: &str) -> Result<Self, SystemdError> {
         let parts: Vec<&str> = text.split(':').collect();
         let [slice, prefix, name] = parts[..] else { return Err(SystemdError::Format(text.to_owned())) };
         if name.is_empty() {
             return Err(SystemdError::Format(text.to_owned()));
         }
-        let slice = if slice.is_empty() { "system.slice" } else { slice };
+        let slice = if slice.is_empty() { default_slice } else { slice };
         expand_slice(slice)?;
         Ok(Self { slice: slice.to_owned(), prefix: prefix.to_owned(), name: name.to_owned() })
     }
@@ -46,7 +68,7 @@ impl SystemdPath {
     /// The unit systemd would make: the name itself when it is a slice, else a scope.
     #[must_use]
     pub fn unit(&self) -> String {
-        if Path::new(&self.name).extension().is_some_and(|e| e == "slice") {
+        if self.is_slice() {
             return self.name.clone();
         }
         if self.prefix.is_empty() {
@@ -55,8 +77,17 @@ impl SystemdPath {
         format!("{}-{}.scope", self.prefix, self.name)
     }
 
+    /// The container is to be a slice of its own.
+    #[must_use]
+    pub fn is_slice(&self) -> bool {
+        Path::new(&self.name).extension().is_some_and(|e| e == "slice")
+    }
+
     /// Where that unit's cgroup lies in a hierarchy.
     pub fn cgroup_path(&self) -> Result<PathBuf, SystemdError> {
+        if self.is_slice() {
+            return expand_slice(&self.name);
+        }
         Ok(expand_slice(&self.slice)?.join(self.unit()))
     }
 }
@@ -82,13 +113,9 @@ pub fn expand_slice(slice: &str) -> Result<PathBuf, SystemdError> {
     Ok(path)
 }
 
-/// Refuses the systemd manager with the reason that applies here.
+/// Whether systemd runs the host whose file systems lie under `root`.
 pub fn require_systemd(root: &Path) -> Result<(), SystemdError> {
-    if root.join("run/systemd/system").is_dir() {
-        Err(SystemdError::NotBuilt)
-    } else {
-        Err(SystemdError::NotRunning)
-    }
+    if root.join("run/systemd/system").is_dir() { Ok(()) } else { Err(SystemdError::NotRunning) }
 }
 
 #[cfg(test)]
@@ -103,7 +130,10 @@ mod tests {
         );
         assert_eq!(expand_slice("-.slice").unwrap(), Path::new("/"));
         for wrong in ["test", "a/b.slice", "-a.slice", "a--b.slice", ".slice", "a-.slice"] {
-            assert_eq!(expand_slice(wrong), Err(SystemdError::Slice(wrong.into())), "{wrong}");
+            assert!(
+                matches!(expand_slice(wrong), Err(SystemdError::Slice(name)) if name == wrong),
+                "{wrong}"
+            );
         }
     }
 
@@ -113,12 +143,17 @@ mod tests {
         assert_eq!(path.cgroup_path().unwrap(), Path::new("/machine.slice/libpod-abc.scope"));
         let path = SystemdPath::parse("::abc").unwrap();
         assert_eq!(path.cgroup_path().unwrap(), Path::new("/system.slice/abc.scope"));
-        assert_eq!(SystemdPath::parse("/a/b"), Err(SystemdError::Format("/a/b".into())));
+        let path = SystemdPath::parse_with(":crio:p-x.slice", "user.slice").unwrap();
+        assert_eq!((path.slice.as_str(), path.is_slice()), ("user.slice", true));
+        assert_eq!(path.cgroup_path().unwrap(), Path::new("/p.slice/p-x.slice"));
+        assert!(matches!(SystemdPath::parse("/a/b"), Err(SystemdError::Format(text)) if text == "/a/b"));
     }
 
     #[test]
     fn without_systemd_the_manager_is_refused_for_that_reason() {
         let root = tempfile::tempdir().unwrap();
-        assert_eq!(require_systemd(root.path()), Err(SystemdError::NotRunning));
+        assert!(matches!(require_systemd(root.path()), Err(SystemdError::NotRunning)));
+        std::fs::create_dir_all(root.path().join("run/systemd/system")).unwrap();
+        require_systemd(root.path()).unwrap();
     }
 }
