@@ -48,7 +48,7 @@ impl Connection {
                 Ok(next) => return next,
                 Err(FrameError::Malformed { seq: Some(seq), source }) => {
                     let refused = Reply::Refused { refusal: Refusal::Unknown, text: source.to_string() };
-                    self.send(&Message::Reply { seq, reply: refused });
+                    self.send(&Message::reply(seq, refused));
                 }
                 Err(error) if error.is_fatal() => {
                     self.broken = true;

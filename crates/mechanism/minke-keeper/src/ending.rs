@@ -271,7 +271,7 @@ impl Keeper {
 
     pub(crate) fn reply(&mut self, seq: u64, reply: Reply) {
         if let Some(daemon) = self.connections.iter_mut().find(|connection| connection.introduced) {
-            daemon.send(&Message::Reply { seq, reply });
+            daemon.send(&Message::reply(seq, reply));
         }
     }
 }

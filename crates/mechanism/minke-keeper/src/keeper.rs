@@ -70,7 +70,7 @@ fn wait_for_container(mut connection: Connection, warm: Warm, blankness: OwnedFd
                     text: "this keeper has no container yet".into(),
                 },
             };
-            connection.send(&Message::Reply { seq: request.seq, reply });
+            connection.send(&Message::reply(request.seq, reply));
         }
     }
     None
@@ -85,16 +85,16 @@ fn start(
 ) -> Option<Keeper> {
     let mut fds = VecDeque::from(fds);
     let netns = if launch.netns { fds.pop_front() } else { None };
-    if fds.len() != launch.attach.len() {
-        let text = "a launch needs one descriptor for each client".to_owned();
+    if fds.len() != launch.attach.len() + launch.held.len() {
+        let text = "a launch needs one descriptor for each client and each thing to hold".to_owned();
         let reply = Reply::Refused { refusal: Refusal::Malformed, text };
-        connection.send(&Message::Reply { seq, reply });
+        connection.send(&Message::reply(seq, reply));
         return None;
     }
     let started = match launching::launch(&mut launch, netns.as_ref().map(AsFd::as_fd), warm) {
         Ok(started) => started,
         Err(failure) => {
-            connection.send(&Message::Reply { seq, reply: Reply::Failed(failure) });
+            connection.send(&Message::reply(seq, Reply::Failed(failure)));
             return None;
         }
     };

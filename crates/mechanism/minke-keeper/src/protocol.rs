@@ -28,12 +28,12 @@ pub mod socket;
 pub use frame::{Decoder, FrameError, MAX_FRAME, encode};
 pub use reply::{Event, ExecState, Exit, Failure, Message, Refusal, Reply, Stage, State, Status};
 pub use request::{
-    AttachSpec, Body, ExecRequest, LaunchRequest, Request, ResizeRequest, Rootfs, SeccompFilter,
-    SignalRequest, Target, Wire,
+    AttachSpec, Body, ExecRequest, Held, LaunchRequest, ProxyProtocol, ProxySpec, Request, ResizeRequest,
+    Rootfs, SeccompFilter, SignalRequest, Target, Wire,
 };
 
-/// The protocol's version. Grows with every addition; peers use what both know.
-pub const VERSION: u32 = 1;
+/// The protocol's version. Grows with every addition; peers use what both know. 2: held descriptors and proxies.
+pub const VERSION: u32 = 2;
 
 /// Name of the socket a keeper listens on, inside the container's directory under the exec-root.
 pub const SOCKET_NAME: &str = "keeper.sock";

@@ -60,7 +60,7 @@ impl Keeper {
                 Some(refused(Refusal::Unknown, "say hello first"))
             };
             if let Some(reply) = reply {
-                self.connections[index].send(&Message::Reply { seq, reply });
+                self.connections[index].send(&Message::reply(seq, reply));
             }
             if hello && let Some(exit) = self.programs[0].exit {
                 // The one before may have died without recording it.
@@ -99,6 +99,9 @@ impl Keeper {
             Body::Attach { target, spec } => self.attach_client(&target, spec, fds.pop()),
             _ if !self.phase.is_running() => {
                 refused(Refusal::NotRunning, format!("container {} is not running", self.id))
+            }
+            Body::Hold { .. } | Body::Release { .. } | Body::Fetch { .. } | Body::SetProxies { .. } => {
+                refused(Refusal::Unknown, "this keeper holds nothing yet")
             }
             Body::Resize(request) => self.resize(&request),
             Body::Signal(request) => self.signal(&request),

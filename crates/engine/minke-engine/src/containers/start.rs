@@ -170,6 +170,8 @@ impl Containers {
             netns: with_netns,
             seccomp,
             strict_limits: record.host.ulimits.as_ref().is_some_and(|list| !list.is_empty()),
+            held: Vec::new(),
+            proxies: Vec::new(),
         };
         Ok(Prepared { request, fds, endpoint: network.endpoint })
     }

@@ -166,7 +166,7 @@ async fn read_frames(
         }
         loop {
             match decoder.next_message::<Message>() {
-                Ok(Some((Message::Reply { seq, reply }, _fds))) => connection.answer(seq, reply),
+                Ok(Some((Message::Reply { seq, reply, .. }, _fds))) => connection.answer(seq, reply),
                 Ok(Some((Message::Event(event), _fds))) => drop(events.send(event)),
                 Ok(None) => break,
                 Err(error) if error.is_fatal() => return Err(error.into()),

@@ -69,6 +69,15 @@ struct Envelope {
     seq: Option<u64>,
     #[serde(default)]
     fds: u8,
+    /// A keeper's reply has its own inside.
+    #[serde(default)]
+    reply: ReplyEnvelope,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct ReplyEnvelope {
+    #[serde(default)]
+    fds: u8,
 }
 
 /// Collects bytes and descriptors as they come and gives whole messages.
@@ -123,7 +132,7 @@ impl Decoder {
         let Some(json) = rest.get(..length) else { return Ok(None) };
         self.start += PREFIX + length;
         let envelope: Envelope = serde_json::from_slice(json).unwrap_or_default();
-        let needed = usize::from(envelope.fds);
+        let needed = usize::from(envelope.fds.max(envelope.reply.fds));
         if needed > self.fds.len() {
             return Err(FrameError::Descriptors { needed, present: self.fds.len() });
         }

@@ -10,11 +10,31 @@ pub enum Message {
     Reply {
         /// The request's number.
         seq: u64,
+        /// How many descriptors ride with this frame.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        fds: u8,
         /// The answer.
         reply: Reply,
     },
     /// Something happened that nobody asked for.
     Event(Event),
+}
+
+impl Message {
+    /// The answer to request `seq`; `fds` is taken from what the reply says it carries.
+    #[must_use]
+    pub fn reply(seq: u64, reply: Reply) -> Self {
+        let fds = match &reply {
+            Reply::Held { labels, .. } => u8::try_from(labels.len()).unwrap_or(u8::MAX),
+            _ => 0,
+        };
+        Self::Reply { seq, fds, reply }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde calls")]
+fn is_zero(count: &u8) -> bool {
+    *count == 0
 }
 
 /// The answer to a request.
@@ -49,6 +69,14 @@ pub enum Reply {
     Failed(Failure),
     /// To `Query`.
     State(Box<State>),
+    /// To `Fetch`. One descriptor rides per label, in this order, sorted.
+    Held {
+        /// What they are called.
+        labels: Vec<String>,
+        /// There are further labels behind the last.
+        #[serde(default)]
+        more: bool,
+    },
     /// It is done.
     Done,
     /// It was not done.

@@ -1,6 +1,6 @@
 //! Requests: what a daemon asks of a keeper.
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 use minke_logs::LogConfig;
 use oci_spec::runtime::{LinuxResources, Process, Spec};
@@ -38,7 +38,8 @@ pub enum Body {
         version: u32,
     },
     /// Blank keeper only: become the keeper of this container and start it → `Launched` or `Failed`.
-    /// Descriptors: the network namespace when `netns`, then one client socket per entry of `attach`.
+    /// Descriptors: the network namespace when `netns`, then one client socket per entry of `attach`, then one per entry
+    /// of `held`; [`super::socket::MAX_FDS`] at most, further ones follow by `Hold`.
     Launch(Box<LaunchRequest>),
     /// Add a client to the container's or an exec's stdio → `Done`. Descriptor: the client's socket.
     Attach {
@@ -75,6 +76,33 @@ pub enum Body {
         #[serde(default)]
         target: Target,
     },
+    /// Hold these descriptors for as long as the container runs → `Done`. One descriptor per entry, in this order; a label
+    /// that is there already is replaced. Since version 2.
+    Hold {
+        /// What they are called.
+        held: Vec<Held>,
+    },
+    /// Drop what is held under these labels → `Done`, also when there is no such label. Proxies of a listener go with it,
+    /// and so do their connections. Since version 2.
+    Release {
+        /// The labels.
+        labels: Vec<String>,
+    },
+    /// Copies of what is held, for a daemon that adopts → `Held` with the descriptors, in the order of the labels. Since
+    /// version 2.
+    Fetch {
+        /// Only labels that begin so.
+        #[serde(default)]
+        prefix: String,
+        /// Only labels behind this one: where the answer before, which was full, ended.
+        #[serde(default)]
+        after: String,
+    },
+    /// What of the held listeners is served by a proxy from now on; replaces what was set before → `Done`. Since version 2.
+    SetProxies {
+        /// All of them.
+        proxies: Vec<ProxySpec>,
+    },
     /// State of the container and its execs → `State`.
     Query,
     /// The daemon has recorded the exit durably: serve the last clients and leave → `Done`.
@@ -88,8 +116,9 @@ impl Body {
     #[must_use]
     pub fn fds_needed(&self) -> u8 {
         let count = match self {
-            Self::Launch(launch) => usize::from(launch.netns) + launch.attach.len(),
+            Self::Launch(launch) => usize::from(launch.netns) + launch.attach.len() + launch.held.len(),
             Self::Attach { .. } => 1,
+            Self::Hold { held } => held.len(),
             Self::Exec(exec) => exec.attach.len(),
             _ => 0,
         };
@@ -145,6 +174,43 @@ pub struct LaunchRequest {
     /// allowed, with a warning.
     #[serde(default)]
     pub strict_limits: bool,
+    /// What is held beside the container while it runs; one descriptor each, in this order, behind those of `attach`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<Held>,
+    /// Which of the held listeners a proxy serves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub proxies: Vec<ProxySpec>,
+}
+
+/// A descriptor that a keeper keeps open for its daemons: a port that stays taken, a socket that names are asked over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// What it is called, unique per keeper. Labels are sorted by their bytes.
+    pub label: String,
+}
+
+/// A held listener whose connections are carried to the container by a process, because the kernel's rules cannot.
+///
+/// The process is forked from the keeper at the first connection, serves all listeners of the container, and leaves after
+/// a minute without work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProxySpec {
+    /// [`Held::label`] of the listener: a bound stream or datagram socket in the daemon's network namespace.
+    pub label: String,
+    /// What it carries.
+    pub protocol: ProxyProtocol,
+    /// Where to; of either family, whatever the listener's.
+    pub target: SocketAddr,
+}
+
+/// What a proxy carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProxyProtocol {
+    /// Streams, with half-close.
+    Tcp,
+    /// Datagrams, one socket towards the container per client, for 90 s after the last.
+    Udp,
 }
 
 /// A compiled seccomp filter.

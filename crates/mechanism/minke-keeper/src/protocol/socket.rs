@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::frame::{Decoder, FrameError, encode};
 
 /// Most descriptors that can ride with one frame.
-pub const MAX_FDS: usize = 64;
+pub const MAX_FDS: usize = 250;
 
 /// Sends bytes, the descriptors with the first of them. Returns how many bytes went.
 ///

@@ -54,6 +54,8 @@ fn a_launch_comes_back_whole() {
         netns: true,
         seccomp: Some(SeccompFilter { program: vec![6, 0, 0, 0, 0, 0, 255, 127], flags: 4 }),
         strict_limits: false,
+        held: Vec::new(),
+        proxies: Vec::new(),
     };
     assert_eq!(Body::Launch(Box::new(launch.clone())).fds_needed(), 2);
     match round_trip(Body::Launch(Box::new(launch.clone()))) {

@@ -89,8 +89,8 @@ impl Daemon {
     pub(crate) fn reply_to(&mut self, asked: u64) -> Reply {
         loop {
             match self.receive() {
-                Message::Reply { seq, reply } if seq == asked => return reply,
-                Message::Reply { seq, reply } => panic!("reply {reply:?} to {seq} instead of {asked}"),
+                Message::Reply { seq, reply, .. } if seq == asked => return reply,
+                Message::Reply { seq, reply, .. } => panic!("reply {reply:?} to {seq} instead of {asked}"),
                 Message::Event(event) => self.events.push_back(event),
             }
         }
@@ -106,7 +106,7 @@ impl Daemon {
         }
         match self.receive() {
             Message::Event(event) => event,
-            Message::Reply { seq, reply } => panic!("reply {reply:?} to {seq} nobody waits for"),
+            Message::Reply { seq, reply, .. } => panic!("reply {reply:?} to {seq} nobody waits for"),
         }
     }
 
@@ -206,6 +206,8 @@ impl Container {
             netns: false,
             seccomp: None,
             strict_limits: false,
+            held: Vec::new(),
+            proxies: Vec::new(),
         };
         Self { id, directory, launch }
     }
