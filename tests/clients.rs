@@ -1,5 +1,7 @@
 //! The unmodified `docker` CLI and Python's `docker` package, as their users drive them.
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::time::Duration;
 
@@ -103,6 +105,40 @@ fn several_clients_attach_at_once() {
     for client in [typist, first, second] {
         client.finish(Duration::from_secs(10)).exits(137).says("to all\n").done();
     }
+}
+
+/// A request on a connection of its own; the connection, unread.
+fn ask(daemon: &Daemon, path: &str, more: &str, body: &str) -> UnixStream {
+    let mut socket = UnixStream::connect(daemon.socket()).expect("connect");
+    let length = body.len();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: docker\r\nContent-Type: application/json\r\n{more}Content-Length: {length}\r\n\r\n"
+    );
+    socket.write_all(format!("{head}{body}").as_bytes()).expect("send");
+    socket
+}
+
+/// docker-py's HTTP library reads ahead while it parses the head, and what it got of the output is lost.
+#[test]
+fn output_does_not_come_in_one_piece_with_the_head_of_the_answer() {
+    let daemon = Daemon::start();
+    daemon.minke(&["run", "-d", "--name", "box", "busybox", "sleep", "1000"]).ok().done();
+    let body = r#"{"Cmd": ["echo", "hi"], "AttachStdout": true}"#;
+    let mut answer = String::new();
+    ask(&daemon, "/v1.41/containers/box/exec", "Connection: close\r\n", body)
+        .read_to_string(&mut answer)
+        .expect("an answer");
+    let id = answer.split('"').nth(3).expect("an id");
+    let upgrade = "Connection: Upgrade\r\nUpgrade: tcp\r\n";
+    let mut socket = ask(&daemon, &format!("/v1.41/exec/{id}/start"), upgrade, "{}");
+    // The client is busy for a moment.
+    std::thread::sleep(Duration::from_millis(20));
+    let mut first = [0; 8192];
+    let length = socket.read(&mut first).expect("the head");
+    assert!(first[..length].ends_with(b"\r\n\r\n"), "{:?}", String::from_utf8_lossy(&first[..length]));
+    let mut rest = Vec::new();
+    socket.read_to_end(&mut rest).expect("the output");
+    assert_eq!(rest, b"\x01\0\0\0\0\0\0\x03hi\n");
 }
 
 /// Debian's python3-docker, or whichever `docker` package `MINKE_TEST_PYTHON` has.

@@ -22,6 +22,9 @@ pub(crate) enum Output {
 
 const CONTROL: u8 = 4;
 
+/// The first pause while a client has not read the head of its answer; ten of them, each twice as long, make 50 ms.
+const HEAD_PAUSE: std::time::Duration = std::time::Duration::from_micros(50);
+
 /// What reading from a client brought.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Input {
@@ -48,6 +51,8 @@ pub(crate) struct Client {
     keys: KeyMatcher,
     unframer: Unframer,
     early: Vec<u8>,
+    /// It has read the answer to its request, which stands before the output on the same socket.
+    greeted: bool,
     /// Its input has ended.
     input_over: bool,
     /// It is only served to the end of its outbox.
@@ -68,6 +73,7 @@ impl Client {
             keys: KeyMatcher::new(spec.detach_keys),
             unframer: Unframer::default(),
             early: spec.early,
+            greeted: spec.wire == Wire::Framed,
             input_over: false,
             leaving: false,
         }
@@ -108,11 +114,25 @@ impl Client {
         if !wanted || self.leaving {
             return Ok(());
         }
+        if !self.greeted {
+            self.await_greeted();
+        }
         match self.wire {
             Wire::Raw => self.outbox.send(&self.socket, [bytes, b""], directory),
             Wire::Stdcopy | Wire::Framed => {
                 self.outbox.send(&self.socket, [&header(output as u8, bytes.len()), bytes], directory)
             }
+        }
+    }
+
+    /// Waits a moment until the client has read the head of its answer. Docker takes milliseconds from that to the first byte of
+    /// output, and there are clients (docker-py is one) whose HTTP library reads ahead and drops what it finds behind the head.
+    fn await_greeted(&mut self) {
+        self.greeted = true;
+        let mut pause = HEAD_PAUSE;
+        while pause < HEAD_PAUSE * 1024 && minke_sys::scm::unread(&self.socket).is_ok_and(|bytes| bytes > 0) {
+            std::thread::sleep(pause);
+            pause *= 2;
         }
     }
 

@@ -5,14 +5,14 @@
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
 
-use crate::Result;
+use crate::{Errno, Result, raw};
 
 /// The most descriptors one message may carry here (the kernel's own limit is 253).
 pub const MAX_FDS: usize = 64;
@@ -99,6 +99,18 @@ pub fn receive_with(socket: impl AsFd, buf: &mut [u8], flags: RecvFlags) -> Resu
     Ok(Received { len: answer.bytes, fds, truncated })
 }
 
+/// How much of what was sent on `socket` the other side has not read yet. Of a unix socket that is exact (plus the kernel's
+/// own bookkeeping, so only zero has a meaning); of TCP it is what was not acknowledged.
+pub fn unread(socket: impl AsFd) -> Result<usize> {
+    const SIOCOUTQ: usize = 0x5411;
+    let mut bytes: std::ffi::c_int = 0;
+    let fd = usize::try_from(socket.as_fd().as_raw_fd()).map_err(|_negative| Errno::BADF)?;
+    let args = [fd, SIOCOUTQ, (&raw mut bytes).expose_provenance(), 0, 0, 0];
+    // SAFETY: SIOCOUTQ writes one int to the address given, which is `bytes`, alive and writable here.
+    unsafe { raw::syscall(libc::SYS_ioctl, args) }?;
+    Ok(usize::try_from(bytes).unwrap_or(0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,6 +128,16 @@ mod tests {
         assert_eq!(rustix::io::read(&got.fds[1], &mut byte).unwrap(), 1, "the second one is /dev/zero");
         assert_eq!(byte, [0]);
         assert!(rustix::io::fcntl_getfd(&got.fds[0]).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
+    }
+
+    #[test]
+    fn what_the_other_side_has_not_read_is_seen() {
+        let (a, b) = seqpacket_pair().unwrap();
+        assert_eq!(unread(&a).unwrap(), 0);
+        send(&a, b"hello", &[]).unwrap();
+        assert_ne!(unread(&a).unwrap(), 0);
+        receive(&b, &mut [0; 16]).unwrap();
+        assert_eq!(unread(&a).unwrap(), 0);
     }
 
     #[test]
