@@ -5,6 +5,7 @@
 
 pub mod containers;
 pub mod images;
+pub mod networks;
 pub mod requests;
 pub mod streams;
 pub mod system;

@@ -8,6 +8,7 @@ use crate::ApiVersion;
 use crate::container::{ContainerCreateRequest, ContainerInspect, ContainerSummary};
 use crate::image::{ImageInspect, ImageSummary};
 use crate::lenient;
+use crate::network::{EndpointSettings, NetworkCreateRequest, NetworkResource, NetworkStatus};
 use crate::system::{DiskUsage, EventMessage, Info};
 
 const VERSIONS: [u16; 8] = [24, 39, 41, 43, 44, 46, 49, 51];
@@ -38,6 +39,56 @@ fn container_list_is_docker_s() {
     check(include_str!("fixtures/containers.json"), |version, list: &Vec<ContainerSummary>| {
         list.iter().map(|entry| json!(containers::summary(version, entry.clone()))).collect()
     });
+}
+
+#[test]
+fn network_inspect_is_docker_s() {
+    check(include_str!("fixtures/network.json"), |version, network: &NetworkResource| {
+        json!(networks::inspect(version, network.clone()))
+    });
+}
+
+#[test]
+fn network_list_is_docker_s() {
+    let newest: Vec<NetworkResource> =
+        lenient::from_value(&captured(include_str!("fixtures/networks.json"), 24)).unwrap();
+    for minor in VERSIONS {
+        let list: Value =
+            newest.iter().map(|entry| networks::summary(ApiVersion::v1(minor), entry)).collect();
+        assert_eq!(list, captured(include_str!("fixtures/networks.json"), minor), "version 1.{minor}");
+    }
+}
+
+#[test]
+fn a_network_s_members_and_figures_come_and_go_with_the_versions() {
+    let network = NetworkResource { status: Some(NetworkStatus::default()), ..NetworkResource::default() };
+    assert!(networks::inspect(ApiVersion::v1(51), network.clone()).status.is_none());
+    assert_eq!(json!(networks::inspect(ApiVersion::v1(52), network.clone()))["Status"], json!({"IPAM": {}}));
+    let newest = networks::summary(ApiVersion::v1(52), &network);
+    assert!(newest.get("Containers").is_none() && newest.get("Status").is_none());
+}
+
+#[test]
+fn a_container_in_two_networks_is_inspected_as_docker_does() {
+    check(include_str!("fixtures/connected.json"), |version, container: &ContainerInspect| {
+        containers::inspect(version, container)
+    });
+}
+
+#[test]
+fn what_older_clients_could_not_say_about_networks_is_not_heard() {
+    let mut request = NetworkCreateRequest { enable_ipv4: Some(false), ..NetworkCreateRequest::default() };
+    networks::create(ApiVersion::v1(47), &mut request);
+    assert_eq!(request.enable_ipv4, None);
+    let mut endpoint = EndpointSettings {
+        mac_address: "02:42:00:00:00:01".into(),
+        gw_priority: 3,
+        ..EndpointSettings::default()
+    };
+    networks::connect(ApiVersion::v1(44), &mut endpoint);
+    assert_eq!((endpoint.mac_address.as_str(), endpoint.gw_priority), ("02:42:00:00:00:01", 0));
+    networks::connect(ApiVersion::v1(43), &mut endpoint);
+    assert!(endpoint.mac_address.is_empty());
 }
 
 #[test]
