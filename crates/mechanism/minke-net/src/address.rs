@@ -1,10 +1,10 @@
-//! IPv4 networks and hardware addresses as values, and the choice of a free subnet for a bridge.
+//! Networks of both families and hardware addresses as values, and the choice of a free subnet for a bridge.
 //!
 //! The kernel and Docker's API both speak of these; here they are parsed once. What addresses the host already uses is observed by
 //! [`crate::host`]; handing out single addresses is [`crate::allocator`]'s work.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -86,6 +86,164 @@ impl FromStr for Ipv4Net {
     }
 }
 
+/// An IPv6 address with its prefix length, as in `fd00::1/64`. The host part is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ipv6Net {
+    address: Ipv6Addr,
+    prefix: u8,
+}
+
+impl Ipv6Net {
+    /// Answers `None` when the prefix is longer than an address.
+    #[must_use]
+    pub fn new(address: Ipv6Addr, prefix: u8) -> Option<Self> {
+        (prefix <= 128).then_some(Self { address, prefix })
+    }
+
+    #[must_use]
+    pub fn address(self) -> Ipv6Addr {
+        self.address
+    }
+
+    #[must_use]
+    pub fn prefix(self) -> u8 {
+        self.prefix
+    }
+
+    #[must_use]
+    pub fn mask(self) -> u128 {
+        u128::MAX.checked_shl(128 - u32::from(self.prefix)).unwrap_or(0)
+    }
+
+    /// The same network with the host part cleared.
+    #[must_use]
+    pub fn network(self) -> Self {
+        Self { address: Ipv6Addr::from_bits(self.address.to_bits() & self.mask()), ..self }
+    }
+
+    /// The network's last address.
+    #[must_use]
+    pub fn last(self) -> Ipv6Addr {
+        Ipv6Addr::from_bits(self.address.to_bits() | !self.mask())
+    }
+
+    #[must_use]
+    pub fn contains(self, address: Ipv6Addr) -> bool {
+        (address.to_bits() ^ self.address.to_bits()) & self.mask() == 0
+    }
+
+    #[must_use]
+    pub fn overlaps(self, other: Self) -> bool {
+        let wider = self.prefix.min(other.prefix);
+        Self { prefix: wider, ..self }.contains(other.address)
+    }
+}
+
+impl fmt::Display for Ipv6Net {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+impl FromStr for Ipv6Net {
+    type Err = NetParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = || NetParseError { text: text.to_owned() };
+        let (address, prefix) = text.split_once('/').ok_or_else(wrong)?;
+        let address = address.parse().ok();
+        let prefix = prefix.bytes().all(|b| b.is_ascii_digit()).then(|| prefix.parse().ok()).flatten();
+        address.zip(prefix).and_then(|(a, p)| Self::new(a, p)).ok_or_else(wrong)
+    }
+}
+
+/// A network of either family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum IpNet {
+    V4(Ipv4Net),
+    V6(Ipv6Net),
+}
+
+impl IpNet {
+    #[must_use]
+    pub fn address(self) -> IpAddr {
+        match self {
+            Self::V4(net) => net.address().into(),
+            Self::V6(net) => net.address().into(),
+        }
+    }
+
+    #[must_use]
+    pub fn prefix(self) -> u8 {
+        match self {
+            Self::V4(net) => net.prefix(),
+            Self::V6(net) => net.prefix(),
+        }
+    }
+
+    /// The same network with the host part cleared.
+    #[must_use]
+    pub fn network(self) -> Self {
+        match self {
+            Self::V4(net) => Self::V4(net.network()),
+            Self::V6(net) => Self::V6(net.network()),
+        }
+    }
+
+    /// Whether the address is of the network; one of the other family never is.
+    #[must_use]
+    pub fn contains(self, address: IpAddr) -> bool {
+        match (self, address) {
+            (Self::V4(net), IpAddr::V4(address)) => net.contains(address),
+            (Self::V6(net), IpAddr::V6(address)) => net.contains(address),
+            _ => false,
+        }
+    }
+
+    #[must_use]
+    pub fn overlaps(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::V4(one), Self::V4(two)) => one.overlaps(two),
+            (Self::V6(one), Self::V6(two)) => one.overlaps(two),
+            _ => false,
+        }
+    }
+
+    #[must_use]
+    pub fn is_v6(self) -> bool {
+        matches!(self, Self::V6(_))
+    }
+}
+
+impl From<Ipv4Net> for IpNet {
+    fn from(net: Ipv4Net) -> Self {
+        Self::V4(net)
+    }
+}
+
+impl From<Ipv6Net> for IpNet {
+    fn from(net: Ipv6Net) -> Self {
+        Self::V6(net)
+    }
+}
+
+impl fmt::Display for IpNet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::V4(net) => net.fmt(f),
+            Self::V6(net) => net.fmt(f),
+        }
+    }
+}
+
+impl FromStr for IpNet {
+    type Err = NetParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.contains(':') { text.parse().map(Self::V6) } else { text.parse().map(Self::V4) }
+    }
+}
+
 /// A hardware address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Mac(pub [u8; 6]);
@@ -152,12 +310,14 @@ macro_rules! serde_as_text {
     };
 }
 serde_as_text!(Ipv4Net);
+serde_as_text!(Ipv6Net);
+serde_as_text!(IpNet);
 serde_as_text!(Mac);
 
 /// A range from which whole subnets of one size are cut: an entry of `default-address-pools`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AddressPool {
-    pub base: Ipv4Net,
+    pub base: IpNet,
     /// Prefix length of each subnet.
     pub size: u8,
 }
@@ -166,7 +326,7 @@ pub struct AddressPool {
 #[must_use]
 pub fn default_pools() -> Vec<AddressPool> {
     let pool = |a: u8, b: u8, prefix: u8, size: u8| AddressPool {
-        base: Ipv4Net { address: Ipv4Addr::new(a, b, 0, 0), prefix },
+        base: IpNet::V4(Ipv4Net { address: Ipv4Addr::new(a, b, 0, 0), prefix }),
         size,
     };
     let mut pools: Vec<_> = (17..20).map(|second| pool(172, second, 16, 16)).collect();
@@ -182,27 +342,54 @@ pub fn default_pools() -> Vec<AddressPool> {
 #[error("all predefined address pools have been fully subnetted")]
 pub struct NoFreeSubnet;
 
-/// Chooses the first subnet of `pools` that overlaps nothing in `taken` (host addresses, routes, nameservers, other networks).
+/// Chooses the first IPv4 subnet of `pools` that overlaps nothing in `taken` (host addresses, routes, nameservers, other networks).
 ///
 /// # Errors
 /// When no subnet is left.
-pub fn plan_subnet(pools: &[AddressPool], taken: &[Ipv4Net]) -> Result<Ipv4Net, NoFreeSubnet> {
-    pools
-        .iter()
-        .flat_map(subnets)
-        .find(|subnet| taken.iter().all(|used| !used.overlaps(*subnet)))
+pub fn plan_subnet(pools: &[AddressPool], taken: &[IpNet]) -> Result<Ipv4Net, NoFreeSubnet> {
+    let bases = pools.iter().filter_map(|pool| match pool.base {
+        IpNet::V4(base) => Some((base, pool.size)),
+        IpNet::V6(_) => None,
+    });
+    bases
+        .flat_map(|(base, size)| subnets(base, size))
+        .find(|subnet| taken.iter().all(|used| !used.overlaps(IpNet::V4(*subnet))))
         .ok_or(NoFreeSubnet)
 }
 
-fn subnets(pool: &AddressPool) -> impl Iterator<Item = Ipv4Net> + use<> {
-    let size = pool.size.clamp(pool.base.prefix, 32);
-    let base = u64::from(pool.base.network().address.to_bits());
-    let count = 1_u64 << (size - pool.base.prefix);
+/// Chooses the first IPv6 subnet of `pools`, as [`plan_subnet`] does.
+///
+/// # Errors
+/// When no subnet is left.
+pub fn plan_subnet6(pools: &[AddressPool], taken: &[IpNet]) -> Result<Ipv6Net, NoFreeSubnet> {
+    let bases = pools.iter().filter_map(|pool| match pool.base {
+        IpNet::V6(base) => Some((base, pool.size)),
+        IpNet::V4(_) => None,
+    });
+    bases
+        .flat_map(|(base, size)| subnets6(base, size))
+        .find(|subnet| taken.iter().all(|used| !used.overlaps(IpNet::V6(*subnet))))
+        .ok_or(NoFreeSubnet)
+}
+
+fn subnets(base: Ipv4Net, size: u8) -> impl Iterator<Item = Ipv4Net> + use<> {
+    let size = size.clamp(base.prefix, 32);
+    let first = u64::from(base.network().address.to_bits());
+    let count = 1_u64 << (size - base.prefix);
     let step = 1_u64 << (32 - size);
     (0..count).filter_map(move |index| {
-        let bits = u32::try_from(base + index * step).ok()?;
+        let bits = u32::try_from(first + index * step).ok()?;
         Ipv4Net::new(Ipv4Addr::from_bits(bits), size)
     })
+}
+
+/// At most the first 65536: who has used those up may name a subnet.
+fn subnets6(base: Ipv6Net, size: u8) -> impl Iterator<Item = Ipv6Net> + use<> {
+    let size = size.clamp(base.prefix, 128);
+    let first = base.network().address.to_bits();
+    let count = 1_u128 << (size - base.prefix).min(16);
+    let step = 1_u128.checked_shl(128 - u32::from(size)).unwrap_or(0);
+    (0..count).filter_map(move |index| Ipv6Net::new(Ipv6Addr::from_bits(first + index * step), size))
 }
 
 #[cfg(test)]
@@ -211,6 +398,10 @@ mod tests {
 
     fn net(text: &str) -> Ipv4Net {
         text.parse().unwrap()
+    }
+
+    fn nets<const N: usize>(texts: [&str; N]) -> [IpNet; N] {
+        texts.map(|text| text.parse().unwrap())
     }
 
     #[test]
@@ -246,15 +437,25 @@ mod tests {
 
     #[test]
     fn a_subnet_in_use_is_passed_over() {
-        let taken = [net("172.17.0.1/16"), net("172.18.44.0/24"), net("172.16.0.0/13")];
+        let taken = nets(["172.17.0.1/16", "172.18.44.0/24", "172.16.0.0/13"]);
         assert_eq!(plan_subnet(&default_pools(), &taken), Ok(net("172.24.0.0/16")));
-        let taken = [net("172.16.0.0/12"), net("192.168.1.7/32")];
+        let taken = nets(["172.16.0.0/12", "192.168.1.7/32"]);
         assert_eq!(plan_subnet(&default_pools(), &taken), Ok(net("192.168.16.0/20")));
     }
 
     #[test]
+    fn ipv6_subnets_come_from_pools_of_that_family_alone() {
+        let mut pools = default_pools();
+        assert_eq!(plan_subnet6(&pools, &[]), Err(NoFreeSubnet));
+        pools.push(AddressPool { base: "fd12:3456:789a::/48".parse().unwrap(), size: 64 });
+        assert_eq!(plan_subnet6(&pools, &[]).unwrap().to_string(), "fd12:3456:789a::/64");
+        let used = nets(["fd12:3456:789a::1/64", "0.0.0.0/0"]);
+        assert_eq!(plan_subnet6(&pools, &used).unwrap().to_string(), "fd12:3456:789a:1::/64");
+    }
+
+    #[test]
     fn a_host_that_uses_every_pool_leaves_no_subnet() {
-        let taken = [net("172.16.0.0/12"), net("192.168.0.0/16")];
+        let taken = nets(["172.16.0.0/12", "192.168.0.0/16"]);
         assert_eq!(plan_subnet(&default_pools(), &taken), Err(NoFreeSubnet));
     }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::address::{AddressPool, Ipv4Net, Mac, NoFreeSubnet, default_pools};
 use crate::allocator::{AllocateError, Allocator};
-use crate::endpoint::{Claim, ClaimRequest, Endpoint};
+use crate::endpoint::Endpoint;
 use crate::links::Which;
 use crate::namespace::{NamespaceError, Outside};
 use crate::netlink::{Batch, Family, NetlinkError, Socket};
@@ -26,6 +26,7 @@ use crate::plugger::{Job, Plugger};
 use crate::reconcile::{Placed, place_bridge, repair_endpoints};
 use crate::stock::Stock;
 use crate::{host, host::Forwarding};
+use std::os::fd::OwnedFd;
 
 /// After a claim the link's alias is brought up to date when the container has started.
 const ALIAS_DELAY: Duration = Duration::from_millis(60);
@@ -130,6 +131,21 @@ pub enum BridgeError {
     Thread { source: std::io::Error },
 }
 
+/// What a container asks of the bridge.
+#[derive(Clone, Debug, Default)]
+pub struct BridgeClaimRequest<'a> {
+    pub container: &'a str,
+    pub address: Option<Ipv4Addr>,
+    pub mac: Option<Mac>,
+}
+
+/// A namespace with `lo` and `eth0` up and addressed.
+#[derive(Debug)]
+pub struct BridgeClaim {
+    pub netns: OwnedFd,
+    pub endpoint: Endpoint,
+}
+
 /// The default bridge, its rules, its addresses and its ready namespaces. Cheap to share behind an `Arc`; every method may be called
 /// from any thread. Made by a thread that stands in the host's network namespace.
 #[derive(Debug)]
@@ -185,7 +201,8 @@ impl Bridge {
             }
         }
         for endpoint in live {
-            if let Err(error) = allocator.reserve(endpoint.address.address()) {
+            let Some(address) = endpoint.address else { continue };
+            if let Err(error) = allocator.reserve(address.address()) {
                 warnings.push(format!(
                     "container {} keeps an address that is not its own any more: {error}",
                     endpoint.container
@@ -263,7 +280,7 @@ impl Bridge {
     ///
     /// # Errors
     /// When no address is left, the asked one is taken or outside, or the kernel refuses.
-    pub fn claim(&self, request: &ClaimRequest<'_>) -> Result<Claim, BridgeError> {
+    pub fn claim(&self, request: &BridgeClaimRequest<'_>) -> Result<BridgeClaim, BridgeError> {
         let address = self.take_address(request.address)?;
         let claimed = self.plug(request, address);
         if claimed.is_err() {
@@ -272,7 +289,7 @@ impl Bridge {
         claimed
     }
 
-    fn plug(&self, request: &ClaimRequest<'_>, address: Ipv4Addr) -> Result<Claim, BridgeError> {
+    fn plug(&self, request: &BridgeClaimRequest<'_>, address: Ipv4Addr) -> Result<BridgeClaim, BridgeError> {
         let mut plugged = match self.stock.take() {
             Some(plugged) => plugged,
             None => Plugged::make_apart(&self.outside, &self.plan)?,
@@ -285,13 +302,18 @@ impl Bridge {
             container: request.container.to_owned(),
             host_link: plugged.host_name,
             host_index: plugged.host_index,
-            address: with_prefix,
-            gateway: self.facts.gateway,
+            network: String::new(),
+            interface: "eth0".to_owned(),
+            address: Some(with_prefix),
+            gateway: Some(self.facts.gateway),
+            address6: None,
+            gateway6: None,
+            gateway_priority: 0,
             mac,
         };
         let job = Job::Alias { index: endpoint.host_index, alias: alias_of(request.container) };
         self.stock.submit(job, ALIAS_DELAY);
-        Ok(Claim { netns: plugged.netns, endpoint })
+        Ok(BridgeClaim { netns: plugged.netns, endpoint })
     }
 
     /// Takes an address, and waits a moment for one that is just being given back when that is the only hindrance.
@@ -324,7 +346,7 @@ impl Bridge {
 
     /// Says that nobody needs the endpoint any more. Its address becomes free once the kernel has let the link go.
     pub fn release(&self, endpoint: &Endpoint) {
-        let address = endpoint.address.address();
+        let Some(address) = endpoint.address.map(Ipv4Net::address) else { return };
         let mut addresses = lock(&self.addresses);
         // An endpoint of an older subnet, or one released before.
         if !self.facts.subnet.contains(address) || addresses.leaving.contains(&address) {

@@ -7,7 +7,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::time::{Duration, Instant};
 
-use crate::address::Ipv4Net;
+use crate::address::{IpNet, Ipv4Net, Ipv6Net};
 use crate::files::{nameservers, read_host_resolv_conf};
 use crate::netlink::{NetlinkError, Socket};
 
@@ -18,15 +18,15 @@ const LOCK_NAME: &[u8] = b"minke-subnet-choice";
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Everything a new bridge's subnet must not cover; `except` is the bridge's own link.
-pub(crate) fn read_taken(socket: &mut Socket, except: Option<u32>) -> Result<Vec<Ipv4Net>, NetlinkError> {
+pub(crate) fn read_taken(socket: &mut Socket, except: Option<u32>) -> Result<Vec<IpNet>, NetlinkError> {
     let mut taken = Vec::new();
     let found = socket.read_addresses()?.into_iter().chain(socket.read_routes()?);
-    taken.extend(found.filter(|(index, _)| Some(*index) != except).map(|(_, net)| net));
+    taken.extend(found.filter(|(index, _)| Some(*index) != except).map(|(_, net)| IpNet::V4(net)));
     // Without the file there is nothing to avoid.
     let servers = read_host_resolv_conf().map(|conf| nameservers(&conf.text)).unwrap_or_default();
     taken.extend(servers.into_iter().filter_map(|server| match server {
-        IpAddr::V4(address) => Ipv4Net::new(address, 32),
-        IpAddr::V6(_) => None,
+        IpAddr::V4(address) => Ipv4Net::new(address, 32).map(IpNet::V4),
+        IpAddr::V6(address) => Ipv6Net::new(address, 128).map(IpNet::V6),
     }));
     Ok(taken)
 }

@@ -10,23 +10,33 @@ pub mod address;
 pub mod allocator;
 pub mod bridge;
 pub mod endpoint;
+pub mod fabric;
 pub mod files;
 mod host;
 mod isolated;
 mod links;
 mod namespace;
 mod netlink;
+pub mod network;
 mod nft;
 mod plug;
 mod plugger;
+pub mod ports;
 mod reconcile;
 mod stock;
 #[cfg(test)]
 mod tests;
 
-pub use address::{AddressPool, Ipv4Net, Mac, default_pools};
-pub use bridge::{Bridge, BridgeConfig, BridgeError, BridgeFacts, Statistics};
-pub use endpoint::{Claim, ClaimRequest, Endpoint};
+pub use address::{AddressPool, IpNet, Ipv4Net, Ipv6Net, Mac, default_pools};
+pub use bridge::{
+    Bridge, BridgeClaim, BridgeClaimRequest, BridgeConfig, BridgeError, BridgeFacts, Statistics,
+};
+pub use endpoint::{Claim, ClaimRequest, DnsSockets, Endpoint, EndpointWish, LiveEndpoint};
+pub use fabric::{Fabric, FabricConfig, FabricError};
 pub use isolated::IsolatedNamespaces;
 pub use namespace::NamespaceError;
 pub use netlink::NetlinkError;
+pub use network::{
+    BridgeSpec, Driver, FamilyFacts, MacvlanMode, MacvlanSpec, NetworkFacts, NetworkSpec, SubnetSpec,
+};
+pub use ports::{Binding, Hole, PortWish, Protocol, Proxy, Published};

@@ -10,7 +10,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::address::Ipv4Net;
 use crate::bridge::{Bridge, BridgeConfig, BridgeError};
-use crate::endpoint::{Claim, ClaimRequest};
+use crate::bridge::{BridgeClaim as Claim, BridgeClaimRequest as ClaimRequest};
 use crate::isolated::IsolatedNamespaces;
 use crate::links::Which;
 use crate::netlink::{Batch, Family, Socket};
@@ -101,7 +101,7 @@ fn a_claimed_namespace_has_its_address_route_and_sysctls() {
         let bridge = open(config(1));
         until("one is ready", || bridge.ready() == 1);
         let claim = claim(&bridge, "c1");
-        assert_eq!(claim.endpoint.address.to_string(), "172.17.0.2/16");
+        assert_eq!(claim.endpoint.address.unwrap().to_string(), "172.17.0.2/16");
         assert_eq!(claim.endpoint.mac.to_string(), "02:42:ac:11:00:02");
         inside(&claim.netns, || {
             let mut socket = Socket::open(Family::Route).unwrap();
@@ -109,7 +109,7 @@ fn a_claimed_namespace_has_its_address_route_and_sysctls() {
             assert!(eth0.is_up && socket.read_link(Which::Index(1)).unwrap().is_up);
             assert_eq!((eth0.index, eth0.mtu), (2, 1500));
             let addresses = socket.read_addresses().unwrap();
-            assert!(addresses.contains(&(2, claim.endpoint.address)), "{addresses:?}");
+            assert!(addresses.contains(&(2, claim.endpoint.address.unwrap())), "{addresses:?}");
             let read = |key: &str| std::fs::read_to_string(format!("/proc/sys/net/{key}")).unwrap();
             assert_eq!(read("ipv4/ip_unprivileged_port_start"), "0\n");
             assert_eq!(read("ipv4/ping_group_range"), "0\t2147483647\n");
@@ -129,7 +129,7 @@ fn an_empty_stock_makes_a_namespace_on_the_spot() {
         let bridge = open(config(0));
         let first = claim(&bridge, "c1");
         let second = claim(&bridge, "c2");
-        assert!(talks(Some(&first.netns), &second.netns, second.endpoint.address.address()));
+        assert!(talks(Some(&first.netns), &second.netns, second.endpoint.address.unwrap().address()));
     });
 }
 
@@ -140,12 +140,12 @@ fn an_address_is_free_again_when_the_kernel_has_let_the_link_go() {
         let first = claim(&bridge, "c1");
         bridge.release(&first.endpoint);
         // The namespace lives: its address still answers, so the next container gets another.
-        assert_eq!(claim(&bridge, "c2").endpoint.address.address(), Ipv4Addr::new(172, 17, 0, 3));
+        assert_eq!(claim(&bridge, "c2").endpoint.address.unwrap().address(), Ipv4Addr::new(172, 17, 0, 3));
         drop(first.netns);
         until("the link is gone", || !link_names().contains(&first.endpoint.host_link));
         until("the lowest address comes back", || {
             let next = claim(&bridge, "c3");
-            next.endpoint.address.address() == Ipv4Addr::new(172, 17, 0, 2)
+            next.endpoint.address.unwrap().address() == Ipv4Addr::new(172, 17, 0, 2)
         });
     });
 }
@@ -162,7 +162,7 @@ fn a_used_up_subnet_says_so_in_dockers_words_and_recovers() {
         );
         bridge.release(&only.endpoint);
         drop(only.netns);
-        assert_eq!(claim(&bridge, "c3").endpoint.address, only.endpoint.address);
+        assert_eq!(claim(&bridge, "c3").endpoint.address.unwrap(), only.endpoint.address.unwrap());
     });
 }
 
@@ -188,8 +188,8 @@ fn without_icc_containers_reach_the_host_but_not_each_other() {
         let bridge = open(BridgeConfig { icc: false, ..config(0) });
         let first = claim(&bridge, "c1");
         let second = claim(&bridge, "c2");
-        assert!(talks(None, &second.netns, second.endpoint.address.address()));
-        assert!(!talks(Some(&first.netns), &second.netns, second.endpoint.address.address()));
+        assert!(talks(None, &second.netns, second.endpoint.address.unwrap().address()));
+        assert!(!talks(Some(&first.netns), &second.netns, second.endpoint.address.unwrap().address()));
     });
 }
 
@@ -207,10 +207,10 @@ fn a_second_start_finds_everything_and_keeps_what_is_live() {
         let (second, warnings) = Bridge::open(config(1), &endpoints).unwrap();
         assert_eq!(warnings, Vec::<String>::new());
         assert_eq!(second.facts().subnet, subnet);
-        assert!(talks(None, &live.netns, live.endpoint.address.address()));
+        assert!(talks(None, &live.netns, live.endpoint.address.unwrap().address()));
         until("the link nobody owns is dropped", || !link_names().contains(&unowned.endpoint.host_link));
         assert!(link_names().contains(&live.endpoint.host_link));
-        assert_eq!(claim(&second, "new").endpoint.address.address(), Ipv4Addr::new(172, 17, 0, 3));
+        assert_eq!(claim(&second, "new").endpoint.address.unwrap().address(), Ipv4Addr::new(172, 17, 0, 3));
     });
 }
 
@@ -220,10 +220,10 @@ fn a_bridge_deleted_under_running_containers_is_made_again_with_them_on_it() {
         let first = open(config(0));
         let live = claim(&first, "live");
         first.remove().unwrap();
-        assert!(!talks(None, &live.netns, live.endpoint.address.address()));
+        assert!(!talks(None, &live.netns, live.endpoint.address.unwrap().address()));
         let (_second, warnings) = Bridge::open(config(0), std::slice::from_ref(&live.endpoint)).unwrap();
         assert_eq!(warnings, Vec::<String>::new());
-        until("it talks again", || talks(None, &live.netns, live.endpoint.address.address()));
+        until("it talks again", || talks(None, &live.netns, live.endpoint.address.unwrap().address()));
     });
 }
 
@@ -251,7 +251,7 @@ fn two_engines_side_by_side_choose_different_subnets_and_tables_and_leave_nothin
         assert_eq!(two.facts().subnet.to_string(), "172.18.0.0/16");
         let (here, there) = (claim(&one, "here"), claim(&two, "there"));
         assert!(
-            !talks(Some(&here.netns), &there.netns, there.endpoint.address.address()),
+            !talks(Some(&here.netns), &there.netns, there.endpoint.address.unwrap().address()),
             "bridges are isolated"
         );
 
@@ -286,7 +286,7 @@ fn bip_moves_an_existing_bridge() {
         drop(open(config(0)));
         let bip: Ipv4Net = "10.5.0.1/24".parse().unwrap();
         let bridge = open(BridgeConfig { bip: Some(bip), ..config(0) });
-        assert_eq!(claim(&bridge, "c").endpoint.address.to_string(), "10.5.0.2/24");
+        assert_eq!(claim(&bridge, "c").endpoint.address.unwrap().to_string(), "10.5.0.2/24");
         let index = Socket::open(Family::Route).unwrap().read_link(Which::Name("mk0")).unwrap().index;
         let mut addresses = Socket::open(Family::Route).unwrap().read_addresses().unwrap();
         addresses.retain(|(of, _)| *of == index);
@@ -375,9 +375,9 @@ fn traffic_passes_an_iptables_forward_chain_whose_policy_is_drop() {
         // A second bridge without rules of its own plays the outside world.
         let world = open(BridgeConfig { name: "world".into(), firewall: false, ..config(0) });
         let (here, there) = (claim(&bridge, "here"), claim(&world, "there"));
-        assert!(talks(Some(&here.netns), &there.netns, there.endpoint.address.address()));
+        assert!(talks(Some(&here.netns), &there.netns, there.endpoint.address.unwrap().address()));
         assert!(
-            !talks(Some(&there.netns), &here.netns, here.endpoint.address.address()),
+            !talks(Some(&there.netns), &here.netns, here.endpoint.address.unwrap().address()),
             "unpublished ports stay closed to the outside"
         );
         drop(open(config(0)));
@@ -398,7 +398,7 @@ fn masquerading_hides_the_container_behind_the_host() {
         let world = open(BridgeConfig { name: "world".into(), firewall: false, ..config(0) });
         let (here, there) = (claim(&bridge, "here"), claim(&world, "there"));
         let listener = inside(&there.netns, || TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap());
-        let target = (there.endpoint.address.address(), listener.local_addr().unwrap().port());
+        let target = (there.endpoint.address.unwrap().address(), listener.local_addr().unwrap().port());
         let _stream = inside(&here.netns, || TcpStream::connect(target).unwrap());
         let (_, from) = listener.accept().unwrap();
         assert_eq!(from.ip(), world.facts().address);
@@ -535,11 +535,11 @@ fn many_claims_at_once_get_different_addresses() {
             let threads: Vec<_> = (0..4).map(|n| scope.spawn(claims(n * 6))).collect();
             threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
         });
-        all.sort_by_key(|claim| claim.endpoint.address);
-        all.dedup_by_key(|claim| claim.endpoint.address);
+        all.sort_by_key(|claim| claim.endpoint.address.unwrap());
+        all.dedup_by_key(|claim| claim.endpoint.address.unwrap());
         assert_eq!(all.len(), 24);
         let (first, last) = (&all[0], &all[23]);
-        assert!(talks(Some(&first.netns), &last.netns, last.endpoint.address.address()));
+        assert!(talks(Some(&first.netns), &last.netns, last.endpoint.address.unwrap().address()));
     });
 }
 

@@ -153,9 +153,9 @@ impl Containers {
             settings.endpoint_id.clone_from(&life.endpoint_id);
         }
         if let Some(endpoint) = life.endpoint.as_ref().filter(|_| live) {
-            settings.gateway = endpoint.gateway.to_string();
-            settings.ip_address = endpoint.address.address().to_string();
-            settings.ip_prefix_len = i64::from(endpoint.address.prefix());
+            settings.gateway = endpoint.gateway.map(|gateway| gateway.to_string()).unwrap_or_default();
+            settings.ip_address = endpoint.address.map(|net| net.address().to_string()).unwrap_or_default();
+            settings.ip_prefix_len = endpoint.address.map_or(0, |net| i64::from(net.prefix()));
             settings.mac_address = endpoint.mac.to_string();
         }
         BTreeMap::from([(mode.to_owned(), settings)])

@@ -125,7 +125,7 @@ impl Containers {
         let seccomp = self.plan_seccomp(&record, &security, &capabilities)?;
         // The network comes last: from here on a failure has to give it back.
         let network = self.claim_network(container, &record)?;
-        let address = network.endpoint.as_ref().map(|endpoint| IpAddr::from(endpoint.address.address()));
+        let address = network.endpoint.as_ref().and_then(|endpoint| endpoint.addresses().next());
         let undo = |error: Error| {
             self.release_network(container, network.endpoint.as_ref());
             FailedStart::from(error)

@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use minke_net::{Bridge, BridgeConfig, ClaimRequest, Endpoint, IsolatedNamespaces};
+use minke_net::{Bridge, BridgeClaimRequest, BridgeConfig, Endpoint, IsolatedNamespaces};
 
 use crate::clock::Moment;
 use crate::error::{Error, Result};
@@ -151,7 +151,7 @@ impl Networks {
                 Error::invalid(format!("invalid IPv4 address: {text}")).caused_by(source)
             })?),
         };
-        let request = ClaimRequest { container, address, mac: mac.parse().ok() };
+        let request = BridgeClaimRequest { container, address, mac: mac.parse().ok() };
         let claim = bridge
             .claim(&request)
             .map_err(|source| failed(&crate::error::chain(&source)).caused_by(source))?;

@@ -108,7 +108,7 @@ impl Networks {
                 };
                 if let Some(endpoint) = &life.endpoint {
                     member.mac_address = endpoint.mac.to_string();
-                    member.ipv4_address = endpoint.address.to_string();
+                    member.ipv4_address = endpoint.address.map(|net| net.to_string()).unwrap_or_default();
                 }
                 Some((container.id.as_str().to_owned(), member))
             })

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use minke_api::StringMap;
 use minke_engine::Config;
-use minke_net::{AddressPool, Ipv4Net};
+use minke_net::{AddressPool, IpNet};
 use minke_store::rootfs::DriverChoice;
 
 use super::flags::{FLAGS, Given, Value};
@@ -228,16 +228,18 @@ fn pool(text: &str) -> Result<AddressPool, String> {
         match pair.split_once('=') {
             Some(("base", value)) => {
                 let net = value
-                    .parse::<Ipv4Net>()
+                    .parse::<IpNet>()
                     .map_err(|error| format!("default-address-pool: {value}: {error}"))?;
                 base = Some(net);
             }
-            Some(("size", value)) => size = value.parse::<u8>().ok().filter(|size| *size <= 32),
+            Some(("size", value)) => size = value.parse::<u8>().ok(),
             _ => return Err(format!("default-address-pool: {pair}: want base=CIDR,size=PREFIX")),
         }
     }
     match (base, size) {
-        (Some(base), Some(size)) => Ok(AddressPool { base, size }),
+        (Some(base), Some(size)) if size >= base.prefix() && size <= if base.is_v6() { 128 } else { 32 } => {
+            Ok(AddressPool { base, size })
+        }
         _ => Err(format!("default-address-pool: {text}: want base=CIDR,size=PREFIX")),
     }
 }
