@@ -165,6 +165,12 @@ fn run(globals: &Globals, verb: &Verb, words: Vec<OsString>) -> Result<ExitCode,
             .map_err(|e| OciError::io("protect", std::path::Path::new("/proc/self/exe"), e))?;
     }
     (verb.run)(globals, &parsed).map_err(|error| match verb.name {
+        // Where runc says at which point it was.
+        "create" if matches!(error, OciError::Cgroup(_)) => Failure {
+            error,
+            code: ExitCode::FAILURE,
+            prefix: "minke create failed: unable to start container process: ",
+        },
         "create" => Failure { error, code: ExitCode::FAILURE, prefix: "minke create failed: " },
         "run" => Failure { error, code: ExitCode::FAILURE, prefix: "minke run failed: " },
         "exec" => Failure { error, code: ExitCode::from(255), prefix: "exec failed: " },
