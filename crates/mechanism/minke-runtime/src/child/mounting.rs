@@ -292,7 +292,8 @@ fn detached_file_system(step: &MountStep, system: &FileSystem, target: BorrowedF
     let attrs = mount::attrs_of(system.flags);
     let mounted = context.create()?.mount(attrs - Attrs::MOUNT_ATTR_RDONLY)?;
     if system.copy_up {
-        copy_up::copy_tree(target, mounted.as_fd())?;
+        let has_mode = system.parameters.iter().any(|(key, _)| key.as_bytes() == b"mode");
+        copy_up::copy_tree(target, mounted.as_fd(), has_mode)?;
     }
     if attrs.contains(Attrs::MOUNT_ATTR_RDONLY) {
         set_read_only(&mounted)?;
