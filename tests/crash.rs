@@ -52,7 +52,7 @@ fn fifty_containers_do_not_notice_that_the_daemon_is_killed() {
         assert!(log.stdout.lines().count() >= least, "{name} logged while the daemon was away: {log}");
     }
     let mut again = daemon.start_client(Client::Docker, &["attach", "--sig-proxy=false", "c31"]);
-    std::thread::sleep(Duration::from_millis(500));
+    std::thread::sleep(minke_testkit::patience(Duration::from_millis(500)));
     daemon.minke(&["kill", "c31"]).ok().done();
     let seen = std::mem::replace(&mut again, daemon.start_client(Client::Minke, &["version"]));
     let seen = seen.finish(Duration::from_secs(10));

@@ -74,7 +74,11 @@ pub(crate) fn make(dir: &Path, options: &Options) -> Result<tempfile::NamedTempF
     text(&mut tar, "vm/job", &script)?;
     if options.init == Init::Systemd {
         text(&mut tar, "etc/systemd/system/minke-vm.service", UNIT)?;
-        text(&mut tar, "etc/systemd/system/multi-user.target.wants/minke-vm.service", UNIT)?;
+        let mut link = tar::Header::new_gnu();
+        link.set_entry_type(tar::EntryType::Symlink);
+        link.set_size(0);
+        let name = "etc/systemd/system/multi-user.target.wants/minke-vm.service";
+        tar.append_link(&mut link, name, "../minke-vm.service")?;
     }
     tar.finish()?;
     Ok(archive)

@@ -127,6 +127,7 @@ impl Spawned {
     /// Waits for the end and collects the output.
     #[track_caller]
     pub fn finish(mut self, limit: Duration) -> Run {
+        let limit = crate::patience(limit);
         let mut child = self.child.take().expect("finish is called once");
         drop(child.stdin.take());
         let end = Instant::now() + limit;

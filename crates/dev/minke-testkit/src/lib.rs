@@ -20,9 +20,17 @@ pub use pty::Terminal;
 
 use std::time::{Duration, Instant};
 
+/// `limit`, as many times as `MINKE_TEST_PATIENCE` says: an emulated machine is slower, not wrong.
+#[must_use]
+pub fn patience(limit: Duration) -> Duration {
+    let factor = std::env::var("MINKE_TEST_PATIENCE").ok().and_then(|text| text.parse().ok());
+    limit * factor.unwrap_or(1).max(1)
+}
+
 /// Tries `probe` until it says yes; fails with `what` after `limit`.
 #[track_caller]
 pub fn wait_until(what: &str, limit: Duration, mut probe: impl FnMut() -> bool) {
+    let limit = patience(limit);
     let end = Instant::now() + limit;
     while !probe() {
         assert!(Instant::now() < end, "waited {limit:?} in vain until {what}");
