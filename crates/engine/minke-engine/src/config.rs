@@ -8,6 +8,8 @@ use minke_api::StringMap;
 use minke_net::BridgeConfig;
 use minke_store::rootfs::DriverChoice;
 
+use crate::cgroups::CgroupDriver;
+
 /// The settings of one engine. [`Config::default`] is what `minke daemon` without flags runs with.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -23,7 +25,9 @@ pub struct Config {
     pub blanks: usize,
     /// The program that becomes nursery and keepers: this one.
     pub keeper_program: PathBuf,
-    /// The parent of containers' cgroups, from the root of each hierarchy.
+    /// Who makes containers' cgroups.
+    pub cgroup_driver: CgroupDriver,
+    /// The parent of containers' cgroups: a path from the root of each hierarchy, or a slice of systemd's.
     pub cgroup_parent: String,
     /// The storage driver.
     pub storage_driver: DriverChoice,
@@ -62,6 +66,7 @@ impl Default for Config {
             isolated_ready: 2,
             blanks: 4,
             keeper_program: PathBuf::from("/proc/self/exe"),
+            cgroup_driver: CgroupDriver::Cgroupfs,
             cgroup_parent: "/minke".to_owned(),
             storage_driver: DriverChoice::default(),
             log_driver: "json-file".to_owned(),

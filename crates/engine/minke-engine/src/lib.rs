@@ -5,6 +5,7 @@
 //! older clients expect is worked out at the edge. Mechanisms (store, network, keepers) know none of Docker's words:
 //! here is where the two meet.
 
+mod cgroups;
 pub mod clock;
 mod config;
 pub mod containers;
@@ -21,6 +22,7 @@ mod seccomp;
 pub mod spec;
 pub mod system;
 
+pub use cgroups::CgroupDriver;
 pub use clock::{Moment, parse_moment};
 pub use config::Config;
 pub use containers::Containers;

@@ -1,7 +1,6 @@
 //! The composition root: opens the parts in order, wires them, shuts them down. It has no verbs.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::Arc;
 
 use minke_store::{Store, StoreOptions};
@@ -40,11 +39,14 @@ impl Engine {
     /// Opens the engine: afterwards every container that runs is adopted and every record is true.
     pub async fn open(config: Config) -> Result<Self> {
         let config = Arc::new(config);
+        config.cgroup_driver.require().map_err(Error::invalid)?;
         make_directories(&config)?;
         let locks = Arc::new([Lock::take(&config.data_root)?, Lock::take(&config.exec_root)?]);
         // Before anything else takes memory: the nursery is another program, started once.
-        let cgroup_parent = Path::new("/").join(config.cgroup_parent.trim_start_matches('/'));
-        if let Err(error) = recovery::note_missing(&config.exec_root, &cgroup_parent) {
+        let cgroup_parent = config.cgroup_driver.prepared(&config.cgroup_parent);
+        if let Some(parent) = &cgroup_parent
+            && let Err(error) = recovery::note_missing(&config.exec_root, parent)
+        {
             tracing::warn!(%error, "the cgroups that are made now will stay");
         }
         let blanks = Blanks::start(config.keeper_program.clone(), cgroup_parent, config.blanks)
@@ -101,7 +103,6 @@ impl Engine {
             registry,
         });
         recovery::adopt_all(&containers).await;
-        recovery::report_lost(&containers);
         let strays = recovery::sweep(&containers, BTreeSet::new()).await;
         recovery::sweep_again_later(&containers, strays);
         let id = ledger.setting("engine.id", uuid)?;

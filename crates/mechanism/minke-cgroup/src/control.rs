@@ -65,7 +65,10 @@ pub(crate) fn hand_down_controllers(mount_point: &Path, leaf: &Path) {
             .filter(|c| enabled.split_whitespace().all(|e| e != *c))
             .map(|c| format!("+{c}"))
             .collect();
-        if missing.is_empty() {
+        // Below the true root, whose type nobody can read, a directory with processes of its own has nothing to hand down.
+        // The kernel would let the controllers of threads go, and then refuse processes in every child.
+        let is_taken = || !read("cgroup.procs").is_empty() && !read("cgroup.type").is_empty();
+        if missing.is_empty() || is_taken() {
             continue;
         }
         let file = at.join("cgroup.subtree_control");

@@ -107,7 +107,7 @@ fn may_go_without(hierarchy: &Hierarchy, host: &Host, error: &CgroupError) -> bo
 }
 
 fn open_parent(hierarchy: &Arc<Hierarchy>, path: &Path) -> Result<ParentDir, CgroupError> {
-    let at = hierarchy.locate(path);
+    let at = hierarchy.place(path);
     let cpuset = hierarchy.version() == Version::V1 && hierarchy.has("cpuset");
     if let Some(dir) = Dir::open(hierarchy, at.clone())? {
         if hierarchy.version() == Version::V2 {
@@ -176,7 +176,7 @@ impl Cgroup {
 
     /// Opens an existing cgroup; hierarchies that do not have it are left out.
     pub fn open(host: &Host, path: &Path) -> Result<Self, CgroupError> {
-        Self::open_dirs(host.hierarchies().iter().map(|h| (h, h.locate(path))))
+        Self::open_dirs(host.hierarchies().iter().map(|h| (h, h.place(path))))
     }
 
     /// Opens the cgroup a running process is in (for exec, when the container has moved its own processes deeper).
@@ -275,6 +275,21 @@ impl Cgroup {
         Ok(entry)
     }
 
+    /// The same for a process that joins the container of `first`, by exec. On v2 a cgroup whose children have controllers
+    /// admits no process of its own; the container has moved its processes below then, and the first one's place will do.
+    pub fn entry_beside(&self, first: i32) -> Result<Entry, CgroupError> {
+        let mut entry = self.entry()?;
+        let unified = self.dirs.iter().find(|d| d.version() == Version::V2);
+        if let Some(dir) = unified.filter(|dir| gives_controllers_away(dir)) {
+            let memberships = read_memberships(first)?;
+            if let Some(found) = memberships.iter().find(|m| m.controllers.is_empty()) {
+                let place = Dir::open(&dir.hierarchy, dir.hierarchy.locate_membership(&found.path))?;
+                entry.into = place.map(|place| place.fd).or(entry.into);
+            }
+        }
+        Ok(entry)
+    }
+
     /// v2 fallback for kernels or sandboxes without `CLONE_INTO_CGROUP`: the child writes "0" here.
     pub fn procs(&self) -> Result<Option<OwnedFd>, CgroupError> {
         let unified = self.dirs.iter().find(|d| d.version() == Version::V2);
@@ -317,6 +332,10 @@ impl Cgroup {
     pub fn remove(&self) -> Result<(), CgroupError> {
         remove_paths(self.dirs.iter().map(|d| &d.path))
     }
+}
+
+fn gives_controllers_away(dir: &Dir) -> bool {
+    control::read_file(dir, "cgroup.subtree_control").is_ok_and(|text| !text.trim().is_empty())
 }
 
 /// Removes a cgroup by the directories that [`Cgroup::paths`] gave, without looking at the host first.

@@ -97,6 +97,19 @@ impl Hierarchy {
         at
     }
 
+    /// Where a container's cgroup of this path lies. As [`Hierarchy::locate`], but on v2 a relative path counts from the cgroup
+    /// above this process's own: ours has a process in it, so its children could have no controllers.
+    pub(crate) fn place(&self, path: &Path) -> PathBuf {
+        if self.version == Version::V1 || path.is_absolute() {
+            return self.locate(path);
+        }
+        let own = self.own.strip_prefix(&self.root).unwrap_or(&self.own);
+        let mut at = self.mount_point.clone();
+        push_beneath(&mut at, own.parent().unwrap_or(own));
+        push_beneath(&mut at, path);
+        at
+    }
+
     /// The directory of a path as /proc/PID/cgroup gives it: it counts from the root of the hierarchy, not of the mount.
     pub(crate) fn locate_membership(&self, path: &Path) -> PathBuf {
         let mut at = self.mount_point.clone();

@@ -92,6 +92,8 @@ fn collect(path: &Path, pids: &mut Vec<i32>) -> Result<(), CgroupError> {
     match std::fs::read_to_string(&file) {
         Ok(text) => pids.extend(text.lines().filter_map(|l| l.parse::<i32>().ok()).filter(|pid| *pid > 0)),
         Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENODEV)) => return Ok(()),
+        // A threaded cgroup: its processes are listed where the threads' tree begins.
+        Err(e) if e.raw_os_error() == Some(libc::EOPNOTSUPP) => {}
         Err(e) => return Err(CgroupError::read(&file, e)),
     }
     child_dirs(path).iter().try_for_each(|child| collect(child, pids))

@@ -110,7 +110,7 @@ fn employ(
     fds: VecDeque<OwnedFd>,
     started: Started,
 ) -> Keeper {
-    let Started { program, log, compressor, cgroup, mount_namespace, started_at, warnings } = started;
+    let Started { program, log, compressor, cgroup, unit, mount_namespace, started_at, warnings } = started;
     let pid = program.pid;
     let LaunchRequest { id, spec, container_dir, exec_root_dir, attach, .. } = launch;
     let mut keeper = Keeper {
@@ -125,6 +125,7 @@ fn employ(
         log,
         compressor,
         cgroup,
+        unit,
         oom_watch: None,
         oom_killed: false,
         mount_namespace,

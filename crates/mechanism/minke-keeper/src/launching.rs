@@ -13,6 +13,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use minke_cgroup::systemd::{Of, Scope, SystemdError, SystemdPath, Wish};
 use minke_cgroup::{Cgroup, CgroupError};
 use minke_logs::Writer;
 use minke_runtime::{
@@ -36,6 +37,7 @@ pub(crate) struct Started {
     pub(crate) log: Writer,
     pub(crate) compressor: Compressor,
     pub(crate) cgroup: Option<Cgroup>,
+    pub(crate) unit: Option<String>,
     pub(crate) mount_namespace: Option<OwnedFd>,
     pub(crate) started_at: i64,
     pub(crate) warnings: Vec<String>,
@@ -57,11 +59,17 @@ pub(crate) fn launch(
         failure(Stage::Stdio, format!("failed to create task for container: {text}"))
     })?;
     let root = open_rootfs(request)?;
-    let cgroup = make_cgroup(&request.spec, warm)?;
+    let cgroup = match request.systemd {
+        true => make_scope(&request.id, &request.spec, warm)?,
+        false => make_cgroup(&request.spec, warm)?,
+    };
     let undo = |failure| {
-        if let Some((cgroup, _)) = &cgroup {
-            // Empty, as nothing was started in it; should it stay behind, the daemon's sweep finds it.
-            best_effort(cgroup.remove());
+        if let Some(made) = &cgroup {
+            // Empty, as nothing was started in it; should it stay behind, the daemon's sweep finds it. A scope goes by
+            // itself when its placeholder does.
+            if made.scope.is_none() {
+                best_effort(made.cgroup.remove());
+            }
         }
         failure
     };
@@ -80,7 +88,7 @@ pub(crate) fn launch(
             },
         },
         stdio: stdio.for_child(),
-        cgroup: cgroup.as_ref().map(|(cgroup, _)| cgroup),
+        cgroup: cgroup.as_ref().map(|made| &made.cgroup),
         cgroup_host: Some(&warm.host),
         netns,
         seccomp: filter.as_ref().map(|(program, flags)| Filter { program, flags: *flags }),
@@ -94,13 +102,14 @@ pub(crate) fn launch(
     })
     .map_err(|error| undo(launch_failure(&error)))?;
     let started_at = minke_logs::stamp::now();
-    let mut warnings = cgroup.as_ref().map(|(_, warnings)| warnings.clone()).unwrap_or_default();
+    let mut warnings = cgroup.as_ref().map(|made| made.warnings.clone()).unwrap_or_default();
     warnings.extend(launched.warnings.iter().cloned());
     let mount_namespace = launched.mount_namespace.as_ref().and_then(|fd| fd.try_clone().ok());
     let mut program = stdio.into_program(ProgramKey::INIT, String::new(), launched, request.open_stdin)?;
     program.stdin_once = request.stdin_once;
-    let cgroup = cgroup.map(|(cgroup, _)| cgroup);
-    Ok(Started { program, log, compressor, cgroup, mount_namespace, started_at, warnings })
+    let unit = cgroup.as_ref().and_then(|made| Some(made.scope.as_ref()?.unit().to_owned()));
+    let cgroup = cgroup.map(|made| made.cgroup);
+    Ok(Started { program, log, compressor, cgroup, unit, mount_namespace, started_at, warnings })
 }
 
 /// Starts a further process.
@@ -197,17 +206,42 @@ fn mount_overlay(lower: &[PathBuf], upper: &Path, work: &Path, volatile: bool) -
     }
 }
 
-fn make_cgroup(spec: &Spec, warm: &Warm) -> Result<Option<(Cgroup, Vec<String>)>, Failure> {
+/// A cgroup with what its limits had to say. The scope keeps the unit alive until the container is in it.
+struct Made {
+    cgroup: Cgroup,
+    warnings: Vec<String>,
+    scope: Option<Scope>,
+}
+
+fn cgroup_failure(errno: Option<i32>, error: &dyn std::error::Error) -> Failure {
+    let text = runtime_words(&format!("unable to apply cgroup configuration: {}", chain(error)));
+    Failure { errno, ..failure(Stage::Cgroup, text) }
+}
+
+/// The cgroup as a unit that systemd makes.
+fn make_scope(id: &str, spec: &Spec, warm: &Warm) -> Result<Option<Made>, Failure> {
+    let linux = spec.linux().as_ref();
+    let Some(path) = linux.and_then(|linux| linux.cgroups_path().as_ref()) else { return Ok(None) };
+    let failed = |error: &SystemdError| cgroup_failure(None, error);
+    let path = SystemdPath::parse(&path.to_string_lossy()).map_err(|error| failed(&error))?;
+    let resources = linux.and_then(|linux| linux.resources().clone()).unwrap_or_default();
+    let annotations = spec.annotations().as_ref();
+    let wish = Wish { path: &path, id, of: Of::Machine, resources: &resources, annotations, collect: true };
+    let (scope, cgroup) = Scope::start(&warm.host, &wish).map_err(|error| failed(&error))?;
+    match cgroup.apply_limits(&resources) {
+        Ok(warnings) => Ok(Some(Made { cgroup, warnings, scope: Some(scope) })),
+        Err(error) => {
+            scope.undo();
+            Err(cgroup_failure(error.errno(), &error))
+        }
+    }
+}
+
+fn make_cgroup(spec: &Spec, warm: &Warm) -> Result<Option<Made>, Failure> {
     let Some(path) = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_ref()) else {
         return Ok(None);
     };
-    let failed = |error: &CgroupError| Failure {
-        errno: error.errno(),
-        ..failure(
-            Stage::Cgroup,
-            runtime_words(&format!("unable to apply cgroup configuration: {}", chain(error))),
-        )
-    };
+    let failed = |error: &CgroupError| cgroup_failure(error.errno(), error);
     let below = warm.parent.as_ref().filter(|(_, parent)| path.parent() == Some(parent));
     let ready = below.zip(path.file_name().and_then(OsStr::to_str));
     // The parent may have been removed since, by somebody who tidied up.
@@ -215,7 +249,7 @@ fn make_cgroup(spec: &Spec, warm: &Warm) -> Result<Option<(Cgroup, Vec<String>)>
     let cgroup = made.map_or_else(|| Cgroup::create(&warm.host, path), Ok).map_err(|error| failed(&error))?;
     let limits = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
     match limits.map_or(Ok(Vec::new()), |limits: &LinuxResources| cgroup.apply_limits(limits)) {
-        Ok(warnings) => Ok(Some((cgroup, warnings))),
+        Ok(warnings) => Ok(Some(Made { cgroup, warnings, scope: None })),
         Err(error) => {
             best_effort(cgroup.remove());
             Err(failed(&error))

@@ -2,8 +2,9 @@
 
 use std::os::fd::OwnedFd;
 
-use minke_cgroup::CgroupError;
+use minke_cgroup::{CgroupError, Host, systemd};
 use minke_sys::pty;
+use oci_spec::runtime::LinuxResources;
 
 use crate::{
     best_effort,
@@ -112,10 +113,7 @@ impl Keeper {
             }),
             Body::Pause => self.cgroup.as_ref().map_or_else(no_cgroup, |cgroup| done(cgroup.freeze())),
             Body::Resume => self.cgroup.as_ref().map_or_else(no_cgroup, |cgroup| done(cgroup.thaw())),
-            Body::Update { resources } => self
-                .cgroup
-                .as_ref()
-                .map_or_else(no_cgroup, |cgroup| done(cgroup.update(&resources).map(drop))),
+            Body::Update { resources } => self.update(&resources),
         };
         Some(reply)
     }
@@ -209,6 +207,19 @@ impl Keeper {
             self.greet(self.clients.len() - 1);
         }
         Reply::ExecStarted { pid }
+    }
+
+    /// systemd first: it would write its own idea of the limits again when it reloads.
+    fn update(&self, resources: &LinuxResources) -> Reply {
+        let Some(cgroup) = &self.cgroup else { return no_cgroup() };
+        let told = self
+            .unit
+            .as_ref()
+            .map_or(Ok(()), |unit| systemd::update(unit, systemd::Of::Machine, &Host::probe()?, resources));
+        match told {
+            Ok(()) => done(cgroup.update(resources).map(drop)),
+            Err(error) => system(&error),
+        }
     }
 
     /// Tells a framed client that its process runs.

@@ -77,6 +77,8 @@ pub(crate) struct Keeper {
     pub(crate) log: Writer,
     pub(crate) compressor: Compressor,
     pub(crate) cgroup: Option<Cgroup>,
+    /// systemd's unit around it.
+    pub(crate) unit: Option<String>,
     pub(crate) oom_watch: Option<OomWatch>,
     pub(crate) oom_killed: bool,
     pub(crate) mount_namespace: Option<OwnedFd>,

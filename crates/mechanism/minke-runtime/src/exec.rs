@@ -78,7 +78,8 @@ fn start(request: &Exec<'_>) -> Result<Launched, LaunchError> {
             .env
             .push(std::ffi::CString::new(format!("HOME={home}")).unwrap_or_else(|_nul| c"HOME=/".into()));
     }
-    let entry = request.cgroup.map(Cgroup::entry).transpose();
+    let first = i32::try_from(request.init_pid).unwrap_or(0);
+    let entry = request.cgroup.map(|cgroup| Cgroup::entry_beside(cgroup, first)).transpose();
     let entry = entry.map_err(|error| LaunchError::new(Stage::Prepare, chain(&error)))?;
     let report = SharedCell::new(Report::new()).map_err(cannot("map memory to share"))?;
     let (ours, theirs) = scm::seqpacket_pair().map_err(cannot("make a socket pair"))?;

@@ -10,7 +10,6 @@
 pub mod beneath;
 pub mod bpf;
 pub mod caps;
-pub mod datagrams;
 pub mod dispositions;
 pub mod fds;
 pub mod file;
@@ -24,6 +23,7 @@ pub mod network;
 pub mod ns;
 pub mod overlay;
 pub mod pidfd;
+pub mod placeholder;
 pub mod process;
 pub mod procfs;
 pub mod pty;

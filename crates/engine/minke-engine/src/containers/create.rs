@@ -48,6 +48,7 @@ impl Containers {
         mut request: ContainerCreateRequest,
     ) -> Result<(Arc<Container>, Vec<String>)> {
         let mut warnings = validate::check_create(&mut request, &self.parts.facts)?;
+        self.parts.config.cgroup_driver.check(&request.host_config.cgroup_parent).map_err(Error::invalid)?;
         let image = self.parts.images.resolve_for_container(&request.config.image, platform)?;
         merge_image(&mut request.config, &image, &mut warnings);
         // A single empty word takes the image's entrypoint away.
@@ -120,8 +121,8 @@ impl Containers {
             host.pid_mode.clear();
         }
         if host.cgroupns_mode.is_empty() {
-            let private = facts.pure_v2 && !host.privileged;
-            host.cgroupns_mode = if private { "private" } else { "host" }.to_owned();
+            // On v2 for privileged containers too, as on Docker.
+            host.cgroupns_mode = if facts.pure_v2 { "private" } else { "host" }.to_owned();
         }
         host.runtime = "minke".to_owned();
         if host.restart_policy.name.is_empty() {

@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use super::container::Container;
 use super::record::{Phase, Record};
 use super::{Containers, logs, random_id};
+use crate::cgroups::CgroupDriver;
 use crate::clock::Moment;
 use crate::error::{Error, Result};
 use crate::keepers::Connection;
@@ -145,7 +146,7 @@ impl Containers {
             files: &files,
             mounts: &wishes,
             devices: &devices,
-            cgroup: &self.cgroup_path(&record, container.id.as_str()),
+            cgroup: &self.parts.config.cgroup_driver.name(self.cgroup_parent(&record), container.id.as_str()),
             console_size: console_size.or(Some(record.host.console_size)),
         })
         .map_err(undo)?;
@@ -168,6 +169,7 @@ impl Containers {
             init: record.host.init == Some(true),
             attach,
             netns: with_netns,
+            systemd: self.parts.config.cgroup_driver == CgroupDriver::Systemd,
             seccomp,
             strict_limits: record.host.ulimits.as_ref().is_some_and(|list| !list.is_empty()),
             held: Vec::new(),
@@ -501,11 +503,14 @@ impl Containers {
 
     /// The container's cgroup, from the root of each hierarchy.
     pub(crate) fn cgroup_path(&self, record: &Record, id: &str) -> PathBuf {
-        let parent = match record.host.cgroup_parent.as_str() {
-            "" => self.parts.config.cgroup_parent.as_str(),
+        self.parts.config.cgroup_driver.directory(self.cgroup_parent(record), id)
+    }
+
+    fn cgroup_parent<'a>(&'a self, record: &'a Record) -> &'a str {
+        match record.host.cgroup_parent.as_str() {
+            "" => &self.parts.config.cgroup_parent,
             own => own,
-        };
-        Path::new("/").join(parent.trim_start_matches('/')).join(id)
+        }
     }
 
     fn claim_network(&self, container: &Container, record: &Record) -> Result<crate::networks::Claimed> {

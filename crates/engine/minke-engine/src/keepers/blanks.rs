@@ -14,8 +14,8 @@ use tokio::io::Interest;
 #[derive(Debug)]
 pub struct Blanks {
     program: PathBuf,
-    /// The cgroup below which containers are made: blanks hold it open.
-    cgroup_parent: PathBuf,
+    /// The cgroup below which containers are made: blanks hold it open. None where systemd makes them.
+    cgroup_parent: Option<PathBuf>,
     waiting: i64,
     /// How many were asked for and not taken; below zero, somebody waits for one that nobody asked for yet.
     stock: AtomicI64,
@@ -24,8 +24,12 @@ pub struct Blanks {
 
 impl Blanks {
     /// Starts the nursery, which is `program` in another role, and has `waiting` keepers stand ready.
-    pub fn start(program: PathBuf, cgroup_parent: PathBuf, waiting: usize) -> Result<Self, NurseryError> {
-        let nursery = Nursery::spawn_under(&program, waiting, Some(&cgroup_parent))?;
+    pub fn start(
+        program: PathBuf,
+        cgroup_parent: Option<PathBuf>,
+        waiting: usize,
+    ) -> Result<Self, NurseryError> {
+        let nursery = Nursery::spawn_under(&program, waiting, cgroup_parent.as_deref())?;
         let waiting = i64::try_from(waiting).unwrap_or(i64::MAX);
         Ok(Self {
             program,
@@ -99,7 +103,7 @@ impl Blanks {
         let fresh = Nursery::spawn_under(
             &self.program,
             usize::try_from(self.waiting).unwrap_or(0),
-            Some(&self.cgroup_parent),
+            self.cgroup_parent.as_deref(),
         )?;
         self.stock.store(self.waiting, Ordering::Relaxed);
         *self.nursery.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(fresh);

@@ -1,7 +1,6 @@
 //! Processes and cgroups that a container has left behind.
 
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use minke_cgroup::{Cgroup, CgroupError, Host};
 
@@ -28,8 +27,8 @@ pub(crate) fn kill_cgroup(path: &Path, pid: i32) -> Result<(), CgroupError> {
     cgroup.remove()
 }
 
-/// Ends and removes the cgroups below `parent` of containers that no record knows.
-pub(super) fn sweep_cgroups(parent: &Path, strays: &BTreeSet<String>) {
+/// Ends and removes the cgroups of containers that no record knows.
+pub(super) fn sweep_cgroups(strays: &[PathBuf]) {
     if strays.is_empty() {
         return;
     }
@@ -40,12 +39,11 @@ pub(super) fn sweep_cgroups(parent: &Path, strays: &BTreeSet<String>) {
             return;
         }
     };
-    for name in strays {
-        let path = parent.join(name);
-        if !host.hierarchies().iter().any(|hierarchy| hierarchy.locate(&path).exists()) {
+    for path in strays {
+        if !host.hierarchies().iter().any(|hierarchy| hierarchy.locate(path).exists()) {
             continue;
         }
-        if let Err(error) = kill_cgroup(&path, 0) {
+        if let Err(error) = kill_cgroup(path, 0) {
             tracing::warn!(cgroup = %path.display(), error = %crate::error::chain(&error), "it stays");
         }
     }

@@ -177,23 +177,6 @@ async fn restart_if_wanted(containers: &Arc<Containers>, container: &Arc<Contain
     }
 }
 
-/// Containers that run and have no interface any more are told of; those that ended meanwhile have none by right.
-pub(crate) fn report_lost(containers: &Containers) {
-    for endpoint in containers.parts.networks.lost() {
-        let runs = containers.parts.registry.find(&endpoint.container).is_ok_and(|container| {
-            let life = container.life();
-            life.phase.is_live() && life.endpoint.as_ref() == Some(endpoint)
-        });
-        if runs {
-            tracing::warn!(
-                container = endpoint.container,
-                "its network interface {} is gone: start it again to reconnect it",
-                endpoint.host_link
-            );
-        }
-    }
-}
-
 /// How long after the opening the second sweep comes.
 const SECOND_LOOK: std::time::Duration = std::time::Duration::from_secs(10);
 
@@ -231,8 +214,8 @@ pub(crate) async fn sweep(containers: &Arc<Containers>, mut strays: BTreeSet<Str
     let data: Vec<(String, PathBuf)> =
         entries(&config.data_root.join("containers")).into_iter().filter(|(name, _)| !known(name)).collect();
     strays.extend(data.iter().map(|(name, _)| name.clone()));
-    let parent = PathBuf::from(&config.cgroup_parent);
-    let cgroups = strays.clone();
+    let directory = |name: &String| config.cgroup_driver.directory(&config.cgroup_parent, name);
+    let cgroups: Vec<PathBuf> = strays.iter().map(directory).collect();
     let swept = tokio::task::spawn_blocking(move || {
         for (name, path) in data {
             tracing::info!(container = name, "removing a directory that no record knows");
@@ -240,7 +223,7 @@ pub(crate) async fn sweep(containers: &Arc<Containers>, mut strays: BTreeSet<Str
                 tracing::warn!(path = %path.display(), %error, "it stays");
             }
         }
-        leftovers::sweep_cgroups(&parent, &cgroups);
+        leftovers::sweep_cgroups(&cgroups);
     })
     .await;
     if let Err(error) = swept {

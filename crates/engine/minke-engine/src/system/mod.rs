@@ -72,7 +72,7 @@ impl System {
             n_goroutines: threads(),
             system_time: Moment::now().rfc3339(),
             logging_driver: self.config.log_driver.clone(),
-            cgroup_driver: "cgroupfs".to_owned(),
+            cgroup_driver: self.config.cgroup_driver.word().to_owned(),
             cgroup_version: if facts.pure_v2 { "2" } else { "1" }.to_owned(),
             n_events_listener: count(self.events.listeners()),
             kernel_version: facts.kernel.clone(),

@@ -8,7 +8,7 @@ use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use minke_cgroup::systemd::Of;
+use minke_cgroup::systemd::{Of, Scope, Wish};
 use minke_cgroup::{Cgroup, CgroupError, Host};
 use minke_runtime::{Gate, Launch, Launched, Limits, Rootfs, Stdio, launch};
 use minke_sys::pidfd;
@@ -20,7 +20,7 @@ use crate::bundle::Bundle;
 use crate::flags::Parsed;
 use crate::handover::{send_console, send_listener, send_pidfd, write_pid_file};
 use crate::relay::Foreground;
-use crate::scope::{self, Scope};
+use crate::scope;
 use crate::state::{GATE, Home, Record};
 use crate::{Globals, OciError};
 
@@ -108,13 +108,6 @@ struct Made {
     scope: Option<Scope>,
 }
 
-/// Whether anything is limited beyond the devices, whose list every configuration has.
-fn is_limited(resources: &LinuxResources) -> bool {
-    let mut devices_alone = LinuxResources::default();
-    devices_alone.set_devices(resources.devices().clone());
-    devices_alone != *resources
-}
-
 /// One start, from claimed name to saved record.
 struct Start<'a> {
     globals: &'a Globals,
@@ -127,15 +120,13 @@ struct Start<'a> {
 impl Start<'_> {
     fn go(&self) -> Result<(Record, Launched), OciError> {
         let host = Host::probe();
-        let made = if self.globals.no_cgroup {
-            self.check_unlimited()
-        } else if self.globals.systemd {
+        let made = if self.globals.systemd {
             self.make_scope(host.as_ref())
         } else {
             self.make_cgroup(host.as_ref())
         };
         let Made { group, scope } = undo_on_error(made, self.home, None)?;
-        let unit = scope.as_ref().map(|scope| scope.unit.clone());
+        let unit = scope.as_ref().map(|scope| scope.unit().to_owned());
         let result = self.launch_in(host.ok().as_ref(), group.as_ref(), unit);
         if let (Err(_), Some(scope)) = (&result, scope) {
             scope.undo();
@@ -159,7 +150,9 @@ impl Start<'_> {
         let host = host.map_err(|_unreadable| Host::probe().err().unwrap_or(CgroupError::NoHierarchy))?;
         let resources = self.resources();
         let annotations = self.bundle.spec.annotations().as_ref();
-        let (scope, group) = Scope::start(host, &path, &self.home.id, of, &resources, annotations)?;
+        let wish =
+            Wish { path: &path, id: &self.home.id, of, resources: &resources, annotations, collect: false };
+        let (scope, group) = Scope::start(host, &wish)?;
         match self.limit(&group, &resources) {
             Ok(()) => Ok(Made { group: Some(group), scope: Some(scope) }),
             Err(e) => {
@@ -167,15 +160,6 @@ impl Start<'_> {
                 Err(e)
             }
         }
-    }
-
-    /// No cgroup was asked for: then no limit may have been either.
-    fn check_unlimited(&self) -> Result<Made, OciError> {
-        if is_limited(&self.resources()) {
-            let text = "limits need a cgroup, and --cgroup-manager says disabled";
-            return Err(OciError::Usage(text.to_owned()));
-        }
-        Ok(Made { group: None, scope: None })
     }
 
     fn limit(&self, group: &Cgroup, resources: &LinuxResources) -> Result<(), OciError> {
@@ -187,7 +171,9 @@ impl Start<'_> {
     fn make_cgroup(&self, host: Result<&Host, &CgroupError>) -> Result<Made, OciError> {
         let path = self.given_path().unwrap_or_else(|| self.home.id.clone().into());
         let resources = self.resources();
-        let limited = is_limited(&resources);
+        let mut devices_alone = LinuxResources::default();
+        devices_alone.set_devices(resources.devices().clone());
+        let limited = devices_alone != resources;
         let refused = |e: &CgroupError| {
             matches!(e, CgroupError::NoHierarchy)
                 || e.errno().is_some_and(|e| [libc::EACCES, libc::EPERM, libc::EROFS].contains(&e))

@@ -64,7 +64,7 @@ pub(super) fn destroy(home: &Home, record: &Record, globals: &Globals) -> Result
         remove_cgroup(record)?;
     }
     if let Some((unit, of)) = record.unit() {
-        crate::scope::stop(unit, of)?;
+        minke_cgroup::systemd::stop(unit, of)?;
     }
     record.run_poststop().iter().for_each(|w| globals.log.warn(w));
     home.remove()

@@ -60,7 +60,7 @@ pub(super) fn update(globals: &Globals, parsed: &Parsed) -> Result<ExitCode, Oci
     };
     let group = record.require_cgroup()?;
     if let Some((unit, of)) = record.unit() {
-        crate::scope::update(unit, of, &Host::probe()?, &resources)?;
+        minke_cgroup::systemd::update(unit, of, &Host::probe()?, &resources)?;
     }
     let warnings = group.update(&resources)?;
     warnings.iter().for_each(|w| globals.log.warn(w));

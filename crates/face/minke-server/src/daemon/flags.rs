@@ -140,7 +140,7 @@ pub(crate) const FLAGS: &[Flag] = &[
     refused("bip6", Text, &[], "IPv6 address and prefix of the default bridge", NETWORKS),
     works("bridge", Text, "minke0", "Name of the default bridge").short('b'),
     refused("cdi-spec-dir", List, &[], "Directories of CDI specifications", LIMITS).key("cdi-spec-dirs"),
-    works("cgroup-parent", Text, "/minke", "Parent cgroup of all containers"),
+    works("cgroup-parent", Text, "", "Parent cgroup of all containers (/minke; with systemd, system.slice)"),
     works("config-file", Text, "/etc/minke/daemon.json", "The daemon's configuration file").key(""),
     refused("containerd", Text, &[], "Address of containerd", CONTAINERD),
     refused("containerd-namespace", Text, &["moby"], "Namespace in containerd", CONTAINERD),
@@ -194,14 +194,7 @@ pub(crate) const FLAGS: &[Flag] = &[
     works("dns", List, "", "Name servers of containers"),
     works("dns-opt", List, "", "Resolver options of containers").key("dns-opts"),
     works("dns-search", List, "", "Search domains of containers"),
-    refused(
-        "exec-opt",
-        List,
-        &["native.cgroupdriver=cgroupfs"],
-        "Runtime options",
-        "cgroups are managed directly (native.cgroupdriver=cgroupfs)",
-    )
-    .key("exec-opts"),
+    works("exec-opt", List, "", "Runtime options: native.cgroupdriver=cgroupfs or systemd").key("exec-opts"),
     works("exec-root", Text, "/run/minke", "Where sockets and run state are kept"),
     works("experimental", Bool, "false", "Say that experimental features are on"),
     works("feature", Map, "", "Features: buildkit=true or false chooses the builder clients are told")

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use minke_api::StringMap;
-use minke_engine::Config;
+use minke_engine::{CgroupDriver, Config};
 use minke_net::{AddressPool, IpNet};
 use minke_store::rootfs::DriverChoice;
 
@@ -26,6 +26,7 @@ pub(crate) struct Plan {
     pub(crate) protection: Protection,
     pub(crate) pidfile: PathBuf,
     pub(crate) log: LogOptions,
+    pub(crate) shutdown_timeout: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,8 +102,6 @@ pub(crate) fn plan(given: &Given) -> Result<Plan, String> {
         version: engine.version.clone(),
         experimental: options.flag("experimental"),
         debug: options.flag("debug"),
-        labels: engine.labels.clone(),
-        shutdown_timeout: u64::try_from(options.number("shutdown-timeout")).unwrap_or(u64::MAX),
         buildkit: plan_features(&options)?,
         registry_mirrors: options.list("registry-mirror").into_iter().map(with_slash).collect(),
         insecure_registries: options.list("insecure-registry"),
@@ -131,15 +130,23 @@ pub(crate) fn plan(given: &Given) -> Result<Plan, String> {
         protection,
         pidfile,
         log: LogOptions { level, colours: !options.flag("raw-logs") },
+        shutdown_timeout: u64::try_from(options.number("shutdown-timeout")).unwrap_or(u64::MAX),
         engine,
     })
 }
 
 fn plan_engine(options: &Reader<'_>) -> Result<Config, String> {
+    let cgroup_driver = plan_cgroup_driver(&options.list("exec-opt"))?;
+    let cgroup_parent = match options.text("cgroup-parent") {
+        "" => cgroup_driver.default_parent(),
+        given => given,
+    };
+    cgroup_driver.check(cgroup_parent)?;
     let mut config = Config {
+        cgroup_driver,
         data_root: absolute(options, "data-root")?,
         exec_root: absolute(options, "exec-root")?,
-        cgroup_parent: options.text("cgroup-parent").to_owned(),
+        cgroup_parent: cgroup_parent.to_owned(),
         log_driver: options.text("log-driver").to_owned(),
         log_options: options.map("log-opt"),
         dns: plan_dns(options)?,
@@ -187,6 +194,28 @@ fn plan_engine(options: &Reader<'_>) -> Result<Config, String> {
             options.list("default-address-pool").iter().map(|text| pool(text)).collect::<Result<_, _>>()?;
     }
     Ok(config)
+}
+
+/// The only runtime option there is; the last one given counts.
+fn plan_cgroup_driver(given: &[String]) -> Result<CgroupDriver, String> {
+    let mut driver = CgroupDriver::default();
+    for text in given {
+        driver = match text.split_once('=') {
+            Some(("native.cgroupdriver", "cgroupfs")) => CgroupDriver::Cgroupfs,
+            Some(("native.cgroupdriver", "systemd")) => CgroupDriver::Systemd,
+            Some(("native.cgroupdriver", other)) => {
+                return Err(format!(
+                    "exec-opt: native.cgroupdriver option {other:?} is invalid: want cgroupfs or systemd"
+                ));
+            }
+            _ => {
+                return Err(format!(
+                    "exec-opt: {text:?} is unknown: there is native.cgroupdriver=cgroupfs|systemd"
+                ));
+            }
+        };
+    }
+    Ok(driver)
 }
 
 fn absolute(options: &Reader<'_>, name: &str) -> Result<PathBuf, String> {
@@ -335,6 +364,23 @@ mod tests {
         assert_eq!(plan.hosts, [Address::Unix("/tmp/x/minke.sock".into())]);
         assert!(!plan.docker_socket);
         assert!(!planned(&["-H", "unix:///y"]).unwrap().docker_socket);
+    }
+
+    #[test]
+    fn the_cgroup_driver_brings_its_own_parent() {
+        let engine = planned(&[]).unwrap().engine;
+        assert_eq!((engine.cgroup_driver, &*engine.cgroup_parent), (CgroupDriver::Cgroupfs, "/minke"));
+        let systemd = "native.cgroupdriver=systemd";
+        let engine = planned(&["--exec-opt", systemd]).unwrap().engine;
+        assert_eq!((engine.cgroup_driver, &*engine.cgroup_parent), (CgroupDriver::Systemd, "system.slice"));
+        let wrong = planned(&["--exec-opt", systemd, "--cgroup-parent", "/x"]).unwrap_err();
+        assert!(wrong.contains("xxx.slice"), "{wrong}");
+        for (given, expected) in
+            [("native.cgroupdriver=x", "option \"x\" is invalid"), ("foo=bar", "is unknown")]
+        {
+            let error = planned(&["--exec-opt", given]).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        }
     }
 
     #[test]

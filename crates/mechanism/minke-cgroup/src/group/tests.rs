@@ -57,9 +57,48 @@ fn a_v2_entry_is_a_directory_and_no_tasks() {
 }
 
 #[test]
+fn a_directory_with_processes_hands_no_controllers_down() {
+    let fake = FakeV2::new();
+    for (name, text) in
+        [("controllers", "cpu pids\n"), ("subtree_control", ""), ("procs", "7\n"), ("type", "domain\n")]
+    {
+        fake.put(&format!("sys/fs/cgroup/session/cgroup.{name}"), text);
+    }
+    Cgroup::create(&fake.host(), Path::new("/session/c1")).unwrap();
+    assert_eq!(fake.get("sys/fs/cgroup/session/cgroup.subtree_control"), "");
+    fake.put("sys/fs/cgroup/session/cgroup.procs", "");
+    Cgroup::create(&fake.host(), Path::new("/session/c2")).unwrap();
+    assert_eq!(fake.get("sys/fs/cgroup/session/cgroup.subtree_control"), "+cpu +pids");
+}
+
+#[test]
+fn a_relative_path_lies_beside_the_callers_own_cgroup_on_v2() {
+    let fake = FakeV2::new();
+    fake.put("proc/self/cgroup", "0::/user.slice/session-1.scope\n");
+    let group = Cgroup::create(&fake.host(), Path::new("c1")).unwrap();
+    assert_eq!(group.paths(), [fake.at("user.slice/c1")]);
+}
+
+#[test]
+fn whoever_joins_a_cgroup_that_gave_its_controllers_away_goes_where_the_first_process_is() {
+    let fake = FakeV2::new();
+    let group = Cgroup::create(&fake.host(), Path::new("/minke/c1")).unwrap();
+    let inode = |entry: &Entry| rustix::fs::fstat(entry.into.as_ref().unwrap()).unwrap().st_ino;
+    let own = inode(&group.entry().unwrap());
+    let me = i32::try_from(std::process::id()).unwrap();
+    assert_eq!(inode(&group.entry_beside(me).unwrap()), own);
+    fake.put("sys/fs/cgroup/minke/c1/cgroup.subtree_control", "pids\n");
+    // Where this test runs, below the fake's mount point.
+    let text = std::fs::read_to_string("/proc/self/cgroup").unwrap();
+    let below = text.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+    std::fs::create_dir_all(fake.at(below)).unwrap();
+    assert_ne!(inode(&group.entry_beside(me).unwrap()), own);
+}
+
+#[test]
 fn updating_writes_only_what_was_sent() {
     let fake = FakeV2::new();
-    let group = Cgroup::create(&fake.host(), Path::new("c1")).unwrap();
+    let group = Cgroup::create(&fake.host(), Path::new("/session/c1")).unwrap();
     for file in ["memory.max", "memory.swap.max", "pids.max", "cpu.weight"] {
         fake.put(&format!("sys/fs/cgroup/session/c1/{file}"), "old");
     }

@@ -1,8 +1,8 @@
 //! systemd's way of having cgroups: a unit per container, asked for over D-Bus, named `slice:prefix:name` with
 //! `--systemd-cgroup`.
 //!
-//! The names are understood here; [`unit`] talks to systemd, over [`bus`], in the bytes of [`wire`]; [`properties`] says what
-//! it is told. Nothing of this is on the way of a container that does not ask for it.
+//! The names are understood here; `scope` brings a unit about, `unit` talks to systemd, over `bus`, in the bytes of `wire`;
+//! `properties` says what it is told. Nothing of this is on the way of a container that does not ask for it.
 
 use std::path::{Path, PathBuf};
 
@@ -10,11 +10,13 @@ use crate::error::CgroupError;
 
 mod bus;
 mod properties;
+mod scope;
 mod unit;
 mod wire;
 
 pub use bus::BusError;
-pub use unit::{Manager, Of, Start, open_cgroup};
+pub use scope::{Scope, Wish, stop, update};
+pub use unit::Of;
 
 /// Why a systemd cgroup cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +37,8 @@ pub enum SystemdError {
     Bus { doing: String, source: BusError },
     #[error("start unit {unit}: its job ended with {result:?}")]
     Job { unit: String, result: String },
+    #[error("fork a process for the scope to begin with")]
+    Placeholder(#[from] rustix::io::Errno),
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
 }

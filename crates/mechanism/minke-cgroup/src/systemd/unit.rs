@@ -9,6 +9,7 @@ use oci_spec::runtime::LinuxResources;
 
 use super::bus::{Bus, BusError};
 use super::properties;
+use super::scope::Wish;
 use super::wire::{Value, Writer};
 use super::{SystemdError, SystemdPath};
 use crate::group::Cgroup;
@@ -26,7 +27,7 @@ pub enum Of {
 
 /// A conversation with systemd.
 #[derive(Debug)]
-pub struct Manager {
+pub(super) struct Manager {
     bus: Bus,
 }
 
@@ -37,7 +38,7 @@ fn failed(doing: impl Into<String>) -> impl FnOnce(BusError) -> SystemdError {
 
 impl Manager {
     /// Connects to systemd's own socket, or by way of the bus where that is out of reach.
-    pub fn connect(of: Of) -> Result<Self, SystemdError> {
+    pub(super) fn connect(of: Of) -> Result<Self, SystemdError> {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let (private, bus) = match of {
             Of::Machine => {
@@ -56,9 +57,9 @@ impl Manager {
     }
 
     /// Starts the unit of a container, with `pid` in it when it is a scope, and waits until it is there.
-    pub fn start(&mut self, request: &Start<'_>) -> Result<(), SystemdError> {
+    pub(super) fn start(&mut self, request: &Start<'_>) -> Result<(), SystemdError> {
         let properties = request.properties()?;
-        let unit = request.path.unit();
+        let unit = request.wish.path.unit();
         let doing = || format!("start unit {unit}");
         match self.start_once(&unit, &properties) {
             Err(error) if error.is("UnitExists") => {
@@ -88,7 +89,7 @@ impl Manager {
     }
 
     /// Ends the unit and forgets how it ended. One that is gone already is what is wanted.
-    pub fn stop(&mut self, unit: &str) -> Result<(), SystemdError> {
+    pub(super) fn stop(&mut self, unit: &str) -> Result<(), SystemdError> {
         let mut body = Writer::default();
         body.text(unit);
         body.text("replace");
@@ -104,7 +105,7 @@ impl Manager {
     }
 
     /// Tells systemd of other limits, until the unit ends.
-    pub fn update(
+    pub(super) fn update(
         &mut self,
         unit: &str,
         version: Version,
@@ -138,35 +139,35 @@ impl Manager {
 
 /// What a container's unit is started with.
 #[derive(Debug)]
-pub struct Start<'a> {
-    pub path: &'a SystemdPath,
-    /// Of the container, for the description.
-    pub id: &'a str,
+pub(super) struct Start<'a> {
+    pub(super) wish: Wish<'a>,
     /// The process that is in the scope from the start; slices have none.
-    pub pid: Option<u32>,
-    pub version: Version,
-    pub resources: &'a LinuxResources,
-    pub annotations: Option<&'a std::collections::HashMap<String, String>>,
+    pub(super) pid: Option<u32>,
+    pub(super) version: Version,
 }
 
 impl Start<'_> {
     fn properties(&self) -> Result<Vec<properties::Property>, SystemdError> {
-        let mut list = vec![("Description".to_owned(), Value::Text(format!("minke container {}", self.id)))];
-        if self.path.is_slice() {
-            list.push(("Wants".to_owned(), Value::Texts(vec![self.path.slice.clone()])));
+        let wish = &self.wish;
+        let mut list = vec![("Description".to_owned(), Value::Text(format!("minke container {}", wish.id)))];
+        if wish.path.is_slice() {
+            list.push(("Wants".to_owned(), Value::Texts(vec![wish.path.slice.clone()])));
         } else {
-            list.push(("Slice".to_owned(), Value::Text(self.path.slice.clone())));
+            list.push(("Slice".to_owned(), Value::Text(wish.path.slice.clone())));
             list.push(("Delegate".to_owned(), Value::Bool(true)));
             list.push(("PIDs".to_owned(), Value::Numbers(self.pid.into_iter().collect())));
         }
+        if wish.collect {
+            list.push(("CollectMode".to_owned(), Value::Text("inactive-or-failed".to_owned())));
+        }
         list.extend(properties::of_unit(self.version));
-        list.extend(properties::of_limits(self.version, self.resources)?);
-        if let Some(devices) = plan_devices(self.resources, Stage::Create) {
+        list.extend(properties::of_limits(self.version, wish.resources)?);
+        if let Some(devices) = plan_devices(wish.resources, Stage::Create) {
             let groups = std::fs::read_to_string("/proc/devices").unwrap_or_default();
             list.extend(properties::of_devices(&devices, &groups));
         }
         // What the caller asks for by name replaces what was decided here.
-        for (name, value) in properties::of_annotations(self.annotations.into_iter().flatten())? {
+        for (name, value) in properties::of_annotations(wish.annotations.into_iter().flatten())? {
             list.retain(|(known, _)| *known != name);
             list.push((name, value));
         }
@@ -175,7 +176,7 @@ impl Start<'_> {
 }
 
 /// Opens the cgroup that systemd made for a unit, where it put `pid`; the hierarchies it does not tend get the same directory.
-pub fn open_cgroup(host: &Host, path: &SystemdPath, pid: Option<u32>) -> Result<Cgroup, SystemdError> {
+pub(super) fn open_cgroup(host: &Host, path: &SystemdPath, pid: Option<u32>) -> Result<Cgroup, SystemdError> {
     let place = match pid.and_then(|pid| i32::try_from(pid).ok()) {
         Some(pid) => {
             let memberships = read_memberships(pid)?;
@@ -230,19 +231,21 @@ mod tests {
         let annotations = [("org.systemd.property.DefaultDependencies".to_owned(), "true".to_owned())]
             .into_iter()
             .collect();
-        let start = Start {
+        let wish = Wish {
             path: &path,
             id: "abc",
-            pid: Some(7),
-            version: Version::V2,
+            of: Of::Machine,
             resources: &LinuxResources::default(),
             annotations: Some(&annotations),
+            collect: true,
         };
+        let start = Start { wish, pid: Some(7), version: Version::V2 };
         let list = start.properties().unwrap();
         let get =
             |name: &str| list.iter().filter(|(n, _)| n == name).map(|(_, v)| v.clone()).collect::<Vec<_>>();
         assert_eq!(get("Slice"), [Value::Text("machine.slice".into())]);
         assert_eq!(get("PIDs"), [Value::Numbers(vec![7])]);
+        assert_eq!(get("CollectMode"), [Value::Text("inactive-or-failed".into())]);
         assert_eq!(get("Delegate"), [Value::Bool(true)]);
         assert_eq!(get("DefaultDependencies"), [Value::Bool(true)]);
         assert_eq!(get("DevicePolicy"), [Value::Text("strict".into())]);

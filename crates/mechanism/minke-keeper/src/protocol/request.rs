@@ -170,6 +170,9 @@ pub struct LaunchRequest {
     /// The filter to install, compiled ahead of time; `None`: the spec's `linux.seccomp` is compiled by the keeper.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seccomp: Option<SeccompFilter>,
+    /// The cgroup path is `slice:prefix:name`, a unit that systemd is asked for.
+    #[serde(default)]
+    pub systemd: bool,
     /// Fail when a resource limit cannot be raised as far as asked (the user named it); otherwise it is set as far as
     /// allowed, with a warning.
     #[serde(default)]

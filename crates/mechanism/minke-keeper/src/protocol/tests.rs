@@ -53,6 +53,7 @@ fn a_launch_comes_back_whole() {
         attach: vec![AttachSpec { id: 1, ..AttachSpec::default() }],
         netns: true,
         seccomp: Some(SeccompFilter { program: vec![6, 0, 0, 0, 0, 0, 255, 127], flags: 4 }),
+        systemd: false,
         strict_limits: false,
         held: Vec::new(),
         proxies: Vec::new(),

@@ -205,6 +205,7 @@ impl Container {
             attach: Vec::new(),
             netns: false,
             seccomp: None,
+            systemd: false,
             strict_limits: false,
             held: Vec::new(),
             proxies: Vec::new(),
