@@ -122,10 +122,11 @@ fn what_reaches_the_host_is_masked_or_read_only() {
         echo 1 > /proc/sys/kernel/hostname 2>/dev/null || echo sys-read-only; \
         echo b > /proc/sysrq-trigger 2>/dev/null || echo sysrq-read-only; \
         mkdir $(ls -d /sys/fs/cgroup/memory 2>/dev/null || echo /sys/fs/cgroup)/x 2>/dev/null || echo cgroup-read-only; \
+        [ $(stat -c %d /proc/keys) = $(stat -c %d /dev) ] && echo own-null; \
         mount -t tmpfs t /tmp 2>/dev/null || echo no-mount; ls /dev | sort | tr '\\n' ' '";
     let run = daemon.minke(&["run", "--rm", "busybox", "sh", "-c", script]).ok();
     assert_eq!(run.stdout.matches("masked\n").count(), 3, "{run}");
-    for part in ["sys-read-only", "sysrq-read-only", "cgroup-read-only", "no-mount"] {
+    for part in ["sys-read-only", "sysrq-read-only", "cgroup-read-only", "own-null", "no-mount"] {
         assert!(run.stdout.contains(part), "{part}: {run}");
     }
     assert!(

@@ -1,4 +1,11 @@
-//! `minke-oci` where others use an OCI runtime: Podman, and a bundle by hand.
+//! `minke-oci` where others use an OCI runtime: Podman, Docker with containerd, and a bundle by hand.
+//!
+//! Beside their own runtime they are compared when somebody says how to start them:
+//! - `MINKE_PEER_DOCKERD`: the words that start dockerd (`dockerd`, or a program that enters a chroot first); the daemon is a private
+//!   one in a network namespace of its own. Compared with runc, over `tests/runtimes/docker.steps`.
+//! - `MINKE_PEER_PODMAN`: the words that start Podman; `MINKE_PEER_RUNTIME` names the runtime to compare with (crun). Over
+//!   `tests/runtimes/podman.steps`.
+//! - `MINKE_PEER_ROOT`: where the root directory of those programs lies, when it is not this one.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -133,4 +140,179 @@ fn podman_runs_containers_with_minke_oci() {
     podman(&["run", "-d", "--network", "none", "--name", "box1", image, "sleep", "1000"]).ok().done();
     podman(&["exec", "box1", "sh", "-c", "echo in exec; exit 4"]).exits(4).says("in exec").done();
     podman(&["rm", "-f", "-t", "0", "box1"]).ok().done();
+}
+
+/// A directory that the peer and this test both see, with minke in it.
+struct Shared {
+    /// As this test sees it; removed at the end.
+    here: PathBuf,
+    /// As the peer sees it.
+    there: String,
+}
+
+impl Shared {
+    fn new(name: &str) -> Self {
+        let root = std::env::var("MINKE_PEER_ROOT").unwrap_or_default();
+        let there = format!("/var/lib/minke-parity-{name}-{}", std::process::id());
+        let here = PathBuf::from(format!("{}{there}", root.trim_end_matches('/')));
+        std::fs::create_dir_all(&here).expect("a directory below the peer's root");
+        std::fs::copy(tools::resolve(&tools::minke()), here.join("minke-oci")).expect("a copy of minke");
+        Self { here, there }
+    }
+
+    /// A program of this name in a directory of its own, for the PATH of the steps.
+    fn program(&self, name: &str, script: &str) {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = self.here.join("bin").join(name);
+        std::fs::create_dir_all(self.here.join("bin")).expect("a directory");
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("write");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("executable");
+    }
+
+    /// Every step with both runtimes; tells which differ in exit code, output or errors.
+    fn compare(&self, steps: &str, runtimes: [&str; 2], environment: &[(&str, &str)]) {
+        let mut different = Vec::new();
+        let mut count = 0;
+        for step in steps.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            count += 1;
+            let [theirs, ours] = runtimes.map(|runtime| self.step(step, runtime, environment));
+            if theirs != ours {
+                different.push(format!("{step}\n--- {}\n{theirs}--- {}\n{ours}", runtimes[0], runtimes[1]));
+            }
+        }
+        assert!(
+            different.is_empty(),
+            "{} of {count} steps differ:\n\n{}",
+            different.len(),
+            different.join("\n")
+        );
+    }
+
+    /// One step's exit code and output, without what differs from run to run.
+    fn step(&self, step: &str, runtime: &str, environment: &[(&str, &str)]) -> String {
+        let name = format!("par{}", Path::new(runtime).file_name().unwrap_or_default().to_string_lossy());
+        let path = std::env::var("PATH").unwrap_or_default();
+        let mut command = Command::new("timeout");
+        command.args(["-s", "KILL", "60", "sh", "-c", step]);
+        command.env("PATH", format!("{}:{path}", self.here.join("bin").display()));
+        command.env("R", runtime).env("N", &name).envs(environment.iter().copied());
+        let run = Run::new(command, b"");
+        let text = format!("exit {}\n{}\n{}\n", run.code, run.stdout, run.stderr);
+        let text = text.replace("\r\n", "\n").replace(&name, "NAME").replace(runtime, "RUNTIME");
+        let text = text.replace("^@", "").replace('\0', "");
+        without_ids(&text).replace("minke", "RUNTIME").replace("runc ", "RUNTIME ")
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.here) {
+            #[expect(clippy::print_stderr, reason = "shown by the test runner beside a failure")]
+            {
+                eprintln!("{} stays: {error}", self.here.display());
+            }
+        }
+    }
+}
+
+/// Hexadecimal words of twelve digits or more become `ID`.
+fn without_ids(text: &str) -> String {
+    let mut out = String::new();
+    for word in text.split_inclusive(|c: char| !c.is_ascii_alphanumeric()) {
+        let bare = word.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+        let is_id = [12, 64].contains(&bare.len()) && bare.bytes().all(|b| b.is_ascii_hexdigit());
+        if is_id {
+            out.push_str("ID");
+            out.push_str(&word[bare.len()..]);
+        } else {
+            out.push_str(word);
+        }
+    }
+    out
+}
+
+#[test]
+fn docker_with_containerd_cannot_tell_minke_oci_from_runc() {
+    let Ok(words) = std::env::var("MINKE_PEER_DOCKERD") else {
+        eprintln!("skipped: MINKE_PEER_DOCKERD does not say how to start a dockerd");
+        return;
+    };
+    let shared = Shared::new("docker");
+    let at = |name: &str| format!("{}/{name}", shared.there);
+    let log = std::fs::File::create(shared.here.join("log")).expect("a log");
+    let mut starter = Command::new("unshare")
+        .args(["-n", "--", "sh", "-c"])
+        .arg(format!("ip link set lo up; exec {words} \"$@\""))
+        .args(["sh", "--data-root", &at("data"), "--exec-root", &at("run"), "-p", &at("pid")])
+        .args(["-H", &format!("unix://{}", at("s")), "--add-runtime", &format!("minke={}", at("minke-oci"))])
+        .args(["--iptables=false", "--ip6tables=false", "--bip", "172.29.0.1/16"])
+        .stdin(std::process::Stdio::null())
+        .stdout(log.try_clone().expect("a second handle"))
+        .stderr(log)
+        .spawn()
+        .expect("unshare (util-linux) and root");
+    let socket = shared.here.join("s");
+    minke_testkit::wait_until("dockerd answers", std::time::Duration::from_secs(60), || {
+        std::os::unix::net::UnixStream::connect(&socket).is_ok()
+    });
+    let host = format!("unix://{}", socket.display());
+    shared.program("docker", &format!("exec {} -H {host} \"$@\"", tools::docker()));
+    let archive = fixtures::archive("busybox");
+    let mut load = Command::new(shared.here.join("bin/docker"));
+    load.args(["load", "-q", "-i", &archive.to_string_lossy()]);
+    Run::new(load, b"").ok().done();
+
+    let steps = include_str!("runtimes/docker.steps");
+    let compared = std::panic::catch_unwind(|| shared.compare(steps, ["runc", "minke"], &[]));
+
+    let pid = std::fs::read_to_string(shared.here.join("pid")).ok().and_then(|text| text.trim().parse().ok());
+    if let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) {
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("dockerd runs");
+    }
+    starter.wait().expect("it ends");
+    if let Err(panic) = compared {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+#[test]
+fn podman_cannot_tell_minke_oci_from_its_own_runtime() {
+    let Ok(words) = std::env::var("MINKE_PEER_PODMAN") else {
+        eprintln!("skipped: MINKE_PEER_PODMAN does not say how to start Podman");
+        return;
+    };
+    let theirs = std::env::var("MINKE_PEER_RUNTIME").unwrap_or_else(|_| "crun".to_owned());
+    let shared = Shared::new("podman");
+    let at = |name: &str| format!("{}/{name}", shared.there);
+    // Limits that this host may not let be raised; and what Podman knows of crun by its name it is told of minke.
+    let conf = format!(
+        "[containers]\ndefault_ulimits=[\"nofile=1024:1024\",\"nproc=4096:4096\"]\n[engine]\nruntime_supports_json=[\"{}\",\"{theirs}\"]\n",
+        at("minke-oci")
+    );
+    std::fs::write(shared.here.join("containers.conf"), conf).expect("write");
+    shared.program(
+        "podman",
+        &format!(
+            "unset DOCKER_HOST\nexec {words} --root {} --runroot {} --cgroup-manager cgroupfs --events-backend none --runtime \"$R\" \"$@\"",
+            at("root"),
+            at("runroot"),
+        ),
+    );
+    let conf = at("containers.conf");
+    let environment = [("CONTAINERS_CONF", conf.as_str()), ("PODMAN_IGNORE_CGROUPSV1_WARNING", "1")];
+    let podman = |line: &str| {
+        let mut command = Command::new("sh");
+        command.args(["-c", line]).env("R", &theirs).envs(environment);
+        command.env("PATH", format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", shared.here.join("bin").display()));
+        Run::new(command, b"")
+    };
+    podman(&format!("podman load -q < {}", fixtures::archive("busybox").display())).ok().done();
+    let steps = include_str!("runtimes/podman.steps");
+    let ours = at("minke-oci");
+    let compared = std::panic::catch_unwind(|| shared.compare(steps, [&theirs, &ours], &environment));
+    // Its storage is mounted in places that only Podman knows.
+    podman("podman system reset -f").ok().done();
+    if let Err(panic) = compared {
+        std::panic::resume_unwind(panic);
+    }
 }

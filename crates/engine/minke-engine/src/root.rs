@@ -103,6 +103,7 @@ impl Engine {
             registry,
         });
         recovery::adopt_all(&containers).await;
+        recovery::report_lost(&containers);
         let strays = recovery::sweep(&containers, BTreeSet::new()).await;
         recovery::sweep_again_later(&containers, strays);
         let id = ledger.setting("engine.id", uuid)?;

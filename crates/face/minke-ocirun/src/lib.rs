@@ -40,6 +40,10 @@ static GLOBAL_FLAGS: &[Flag] = &[
         &["systemd-cgroup"],
         "enable systemd cgroup support, expects cgroupsPath to be of form \"slice:prefix:name\"",
     ),
+    value(
+        &["cgroup-manager"],
+        "crun's way to say it: 'cgroupfs' (default), 'systemd', or 'disabled' for no cgroup of its own",
+    ),
     value(&["rootless"], "ignore cgroup permission errors ('true', 'false', or 'auto')"),
     switch(&["help", "h"], "show help"),
     switch(&["version", "v"], "print the version"),
@@ -51,6 +55,8 @@ pub(crate) struct Globals {
     pub(crate) root: PathBuf,
     pub(crate) log: Log,
     pub(crate) systemd: bool,
+    /// The container stays in the caller's cgroup.
+    pub(crate) no_cgroup: bool,
     /// Permission errors of cgroups are no obstacle unless a limit was asked for.
     pub(crate) rootless: bool,
 }
@@ -114,7 +120,17 @@ fn read_globals(parsed: &Parsed) -> Result<Globals, OciError> {
     let root = std::path::absolute(&root).map_err(|e| OciError::io("resolve", &root, e))?;
     let path = parsed.path("log").filter(|p| p != "/dev/stderr");
     let log = Log { path, format, debug: parsed.is_set("debug") };
-    Ok(Globals { root, log, systemd: parsed.is_set("systemd-cgroup"), rootless })
+    let manager = parsed.text("cgroup-manager");
+    let (systemd, no_cgroup) = match manager.as_deref() {
+        None | Some("cgroupfs" | "") => (parsed.is_set("systemd-cgroup"), false),
+        Some("systemd") => (true, false),
+        Some("disabled") => (false, true),
+        Some(other) => {
+            let reason = "cgroupfs, systemd or disabled is expected";
+            return Err(wrong("cgroup-manager", other.to_owned(), reason));
+        }
+    };
+    Ok(Globals { root, log, systemd, no_cgroup, rootless })
 }
 
 fn default_root(unprivileged: bool) -> PathBuf {
@@ -165,6 +181,12 @@ fn run(globals: &Globals, verb: &Verb, words: Vec<OsString>) -> Result<ExitCode,
             .map_err(|e| OciError::io("protect", std::path::Path::new("/proc/self/exe"), e))?;
     }
     (verb.run)(globals, &parsed).map_err(|error| match verb.name {
+        // Where runc says at which point it was.
+        "create" if matches!(error, OciError::Cgroup(_)) => Failure {
+            error,
+            code: ExitCode::FAILURE,
+            prefix: "minke create failed: unable to start container process: ",
+        },
         "create" => Failure { error, code: ExitCode::FAILURE, prefix: "minke create failed: " },
         "run" => Failure { error, code: ExitCode::FAILURE, prefix: "minke run failed: " },
         "exec" => Failure { error, code: ExitCode::from(255), prefix: "exec failed: " },

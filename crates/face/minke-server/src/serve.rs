@@ -8,7 +8,7 @@ use std::future::poll_fn;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -39,7 +39,8 @@ const IDLE: Duration = Duration::from_secs(300);
 /// What all connections share.
 pub(crate) struct Shared {
     pub(crate) engine: Engine,
-    pub(crate) settings: Settings,
+    /// Replaced as a whole when the configuration is read again.
+    settings: RwLock<Arc<Settings>>,
     pub(crate) work: Work,
     pub(crate) rest: Arc<Rest>,
     /// Headers of every answer.
@@ -70,7 +71,17 @@ impl Shared {
                 Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::try_from(value).ok()?))
             })
             .collect();
+        let settings = RwLock::new(Arc::new(settings));
         Arc::new(Self { engine, settings, work: Work::default(), rest: Arc::default(), common, common_text })
+    }
+
+    /// As they are now.
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn set_settings(&self, settings: Settings) {
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
     }
 }
 

@@ -7,6 +7,9 @@ pub(crate) struct Settings {
     pub(crate) version: String,
     pub(crate) experimental: bool,
     pub(crate) debug: bool,
+    pub(crate) labels: Vec<String>,
+    /// Seconds that requests under way get at the end.
+    pub(crate) shutdown_timeout: u64,
     /// Clients are told to build with BuildKit.
     pub(crate) buildkit: bool,
     pub(crate) registry_mirrors: Vec<String>,
@@ -25,6 +28,7 @@ impl Settings {
     pub(crate) fn complete(&self, info: &mut Info) {
         info.experimental_build = self.experimental;
         info.debug = self.debug;
+        info.labels.clone_from(&self.labels);
         // Containers always outlive the daemon; there is no way to switch that off.
         info.live_restore_enabled = true;
         let pools = self.default_address_pools.iter();

@@ -12,9 +12,18 @@
 //! start ─▶ update(network) … ─▶ serve(container, sockets, view) ─▶ join / leave / look … ─▶ stop(container)
 //! ```
 
+mod exchange;
+mod lookup;
 pub mod resolv_conf;
 mod resolver;
+mod server;
+mod stream;
+mod table;
 mod view;
+mod wire;
 
 pub use resolver::{Resolver, ResolverError};
 pub use view::{Link, Member, NetworkNames, NetworkView, Sockets, View};
+
+/// For what is tried and has no consequence when it fails; the caller says beside it why that is so.
+fn best_effort<T, E>(_outcome: Result<T, E>) {}

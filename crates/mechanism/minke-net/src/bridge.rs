@@ -161,6 +161,7 @@ pub struct Bridge {
     /// Kept for as long as the daemon lives; see [`crate::nft`].
     filter: Option<Mutex<Socket>>,
     stock: Stock<Plugger>,
+    lost: Vec<Endpoint>,
 }
 
 /// Addresses and those among them that wait for their link to go.
@@ -210,7 +211,6 @@ impl Bridge {
             }
         }
         let leftover = repair_endpoints(&mut route, placed.index, &alias_of(""), live)?;
-        warnings.extend(leftover.warnings);
 
         let forwarding = host::apply_forwarding(config.ip_forward);
         if let Forwarding::Refused(error) = &forwarding {
@@ -257,9 +257,28 @@ impl Bridge {
         }
         let route = Mutex::new(route);
         Ok((
-            Self { facts, index: placed.index, table, watch, addresses, plan, outside, route, filter, stock },
+            Self {
+                facts,
+                index: placed.index,
+                table,
+                watch,
+                addresses,
+                plan,
+                outside,
+                route,
+                filter,
+                stock,
+                lost: leftover.lost,
+            },
             warnings,
         ))
+    }
+
+    /// Those of the live endpoints that had no link when the bridge was opened: their containers have ended meanwhile, or were cut
+    /// off and must be started again to be reconnected.
+    #[must_use]
+    pub fn lost(&self) -> &[Endpoint] {
+        &self.lost
     }
 
     #[must_use]

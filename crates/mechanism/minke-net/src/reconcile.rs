@@ -80,7 +80,8 @@ pub(crate) struct Repair {
     pub(crate) stray: Vec<u32>,
     /// Links of ours that no live endpoint owns: index and name.
     pub(crate) orphans: Vec<(u32, String)>,
-    pub(crate) warnings: Vec<String>,
+    /// Live endpoints whose link is not there.
+    pub(crate) lost: Vec<Endpoint>,
 }
 
 /// Decides what to do about the links on (or once on) the bridge; `alias_start` is how every alias of ours begins.
@@ -90,10 +91,7 @@ pub(crate) fn plan_repair(links: &[Link], bridge: u32, alias_start: &str, live: 
         match links.iter().find(|link| link.name == endpoint.host_link) {
             Some(link) if link.master == Some(bridge) && link.is_up => {}
             Some(link) => repair.stray.push(link.index),
-            None => repair.warnings.push(format!(
-                "container {} has lost its network interface {}; start it again to reconnect it",
-                endpoint.container, endpoint.host_link
-            )),
+            None => repair.lost.push(endpoint.clone()),
         }
     }
     let ours = |link: &&Link| link.master == Some(bridge) && link.alias.starts_with(alias_start);
@@ -107,10 +105,10 @@ pub(crate) fn plan_repair(links: &[Link], bridge: u32, alias_start: &str, live: 
     repair
 }
 
-/// What a start leaves to be said and done: the warnings, and the links that nobody owns.
+/// What a start leaves to be said and done: the endpoints without a link, and the links that nobody owns.
 #[derive(Debug)]
 pub(crate) struct Leftover {
-    pub(crate) warnings: Vec<String>,
+    pub(crate) lost: Vec<Endpoint>,
     pub(crate) orphans: Vec<(u32, String)>,
 }
 
@@ -127,5 +125,5 @@ pub(crate) fn repair_endpoints(
         batch.set_master(Which::Index(index), bridge);
     }
     route.apply(batch)?;
-    Ok(Leftover { warnings: repair.warnings, orphans: repair.orphans })
+    Ok(Leftover { lost: repair.lost, orphans: repair.orphans })
 }

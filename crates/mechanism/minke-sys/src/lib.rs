@@ -10,6 +10,7 @@
 pub mod beneath;
 pub mod bpf;
 pub mod caps;
+pub mod datagrams;
 pub mod dispositions;
 pub mod fds;
 pub mod file;

@@ -106,6 +106,11 @@ impl Networks {
         &self.warnings
     }
 
+    /// Containers that were connected and had no interface when the engine opened.
+    pub(crate) fn lost(&self) -> &[Endpoint] {
+        self.bridge.as_ref().map_or(&[], Bridge::lost)
+    }
+
     /// The bridge's own address: what `host-gateway` means.
     pub(crate) fn gateway(&self) -> Option<Ipv4Addr> {
         self.bridge.as_ref().ok().map(|bridge| bridge.facts().address)

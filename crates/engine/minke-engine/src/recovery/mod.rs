@@ -177,6 +177,23 @@ async fn restart_if_wanted(containers: &Arc<Containers>, container: &Arc<Contain
     }
 }
 
+/// Containers that run and have no interface any more are told of; those that ended meanwhile have none by right.
+pub(crate) fn report_lost(containers: &Containers) {
+    for endpoint in containers.parts.networks.lost() {
+        let runs = containers.parts.registry.find(&endpoint.container).is_ok_and(|container| {
+            let life = container.life();
+            life.phase.is_live() && life.endpoint.as_ref() == Some(endpoint)
+        });
+        if runs {
+            tracing::warn!(
+                container = endpoint.container,
+                "its network interface {} is gone: start it again to reconnect it",
+                endpoint.host_link
+            );
+        }
+    }
+}
+
 /// How long after the opening the second sweep comes.
 const SECOND_LOOK: std::time::Duration = std::time::Duration::from_secs(10);
 

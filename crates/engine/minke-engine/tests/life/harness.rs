@@ -105,7 +105,7 @@ impl Sandbox {
     }
 
     /// The engine goes away in the middle of whatever it does: its tasks are dropped where they stand and its sockets
-    /// close, which is what its keepers see of a kill.
+    /// close, which is what its keepers see of a kill. As in the daemon one thread runs them all, so that none sees another gone.
     pub(crate) fn kill(&mut self) {
         let (runtime, engine) = self.running.take().expect("it was opened");
         runtime.shutdown_timeout(Duration::from_secs(5));
@@ -114,11 +114,8 @@ impl Sandbox {
 
     /// An engine over the same directories.
     pub(crate) fn reopen(&mut self) {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .expect("a runtime can be had");
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be had");
         let engine = runtime.block_on(Engine::open(self.config.clone())).expect("the engine opens");
         self.running = Some((runtime, engine));
     }

@@ -50,9 +50,8 @@ fn what_was_acknowledged_survives_kills_at_random_moments_and_nothing_leaks() {
             }
         });
         drop(containers);
-        std::thread::sleep(Duration::from_millis(
-            30 + u64::from(std::process::id() % 7) * 13 + 41 * round as u64,
-        ));
+        let moment = Duration::from_millis(30 + u64::from(std::process::id() % 7) * 13 + 41 * round as u64);
+        sandbox.block_on(async move { tokio::time::sleep(moment).await });
         sandbox.kill();
         sandbox.reopen();
         let containers = sandbox.engine().containers;

@@ -108,6 +108,13 @@ struct Made {
     scope: Option<Scope>,
 }
 
+/// Whether anything is limited beyond the devices, whose list every configuration has.
+fn is_limited(resources: &LinuxResources) -> bool {
+    let mut devices_alone = LinuxResources::default();
+    devices_alone.set_devices(resources.devices().clone());
+    devices_alone != *resources
+}
+
 /// One start, from claimed name to saved record.
 struct Start<'a> {
     globals: &'a Globals,
@@ -120,7 +127,9 @@ struct Start<'a> {
 impl Start<'_> {
     fn go(&self) -> Result<(Record, Launched), OciError> {
         let host = Host::probe();
-        let made = if self.globals.systemd {
+        let made = if self.globals.no_cgroup {
+            self.check_unlimited()
+        } else if self.globals.systemd {
             self.make_scope(host.as_ref())
         } else {
             self.make_cgroup(host.as_ref())
@@ -162,6 +171,15 @@ impl Start<'_> {
         }
     }
 
+    /// No cgroup was asked for: then no limit may have been either.
+    fn check_unlimited(&self) -> Result<Made, OciError> {
+        if is_limited(&self.resources()) {
+            let text = "limits need a cgroup, and --cgroup-manager says disabled";
+            return Err(OciError::Usage(text.to_owned()));
+        }
+        Ok(Made { group: None, scope: None })
+    }
+
     fn limit(&self, group: &Cgroup, resources: &LinuxResources) -> Result<(), OciError> {
         group.apply_limits(resources)?.iter().for_each(|w| self.globals.log.warn(w));
         Ok(())
@@ -171,9 +189,7 @@ impl Start<'_> {
     fn make_cgroup(&self, host: Result<&Host, &CgroupError>) -> Result<Made, OciError> {
         let path = self.given_path().unwrap_or_else(|| self.home.id.clone().into());
         let resources = self.resources();
-        let mut devices_alone = LinuxResources::default();
-        devices_alone.set_devices(resources.devices().clone());
-        let limited = devices_alone != resources;
+        let limited = is_limited(&resources);
         let refused = |e: &CgroupError| {
             matches!(e, CgroupError::NoHierarchy)
                 || e.errno().is_some_and(|e| [libc::EACCES, libc::EPERM, libc::EROFS].contains(&e))

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use minke_engine::Engine;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::reload;
@@ -31,12 +31,17 @@ use self::options::{LogOptions, Plan, Reader};
 use self::ready::Pidfile;
 use crate::listen::{self, Address, Listener};
 use crate::serve::Shared;
+use crate::settings::Settings;
 
 const DOCKER_SOCKET: &str = "/var/run/docker.sock";
 
 /// Runs the daemon until it is told to end.
 pub fn main(args: Vec<OsString>) -> ExitCode {
     let args: Vec<String> = args.into_iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    // Whoever started this one may have blocked signals; the daemon ends by them, and keepers inherit the mask.
+    if let Err(error) = minke_sys::signals::set_mask(0) {
+        return fail(&format!("failed to start daemon: unblock signals: {error}"), 1);
+    }
     let flags = match flags::parse(&args) {
         Ok(flags) => flags,
         Err(error) => return fail(&format!("{error}\nSee 'minke daemon --help'."), 125),
@@ -120,6 +125,8 @@ fn run(plan: Plan, flags: &Given, given: Given, log: &Option<Level>) -> Result<(
         .build()
         .map_err(|error| format!("start the runtime: {error}"))?;
     runtime.block_on(async {
+        // Before anything is opened: who is told to end while it starts ends properly.
+        let signals = Signals::listen()?;
         let engine = Engine::open(plan.engine.clone()).await.map_err(|error| error.to_string())?;
         let shared = Shared::new(engine.clone(), plan.settings.clone());
         let mut accepting = Vec::new();
@@ -129,14 +136,15 @@ fn run(plan: Plan, flags: &Given, given: Given, log: &Option<Level>) -> Result<(
         let resting = tokio::spawn(Arc::clone(&shared.rest).keep());
         ready::announce();
         tracing::info!(version = %plan.settings.version, "ready");
-        wait_for_end(flags, given, log).await?;
+        wait_for_end(signals, flags, given, log, &shared).await;
         ready::notify("STOPPING=1");
         resting.abort();
         for task in accepting {
             task.abort();
         }
-        if !shared.work.drain(Duration::from_secs(plan.shutdown_timeout)).await {
-            tracing::warn!("requests under way did not end in {} s", plan.shutdown_timeout);
+        let patience = shared.settings().shutdown_timeout;
+        if !shared.work.drain(Duration::from_secs(patience)).await {
+            tracing::warn!("requests under way did not end in {patience} s");
         }
         engine.shutdown().await;
         tracing::info!("ended; containers run on");
@@ -199,22 +207,47 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// The signals that mean something to the daemon.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, String> {
+        let listen = |kind| signal(kind).map_err(|error| format!("listen for signals: {error}"));
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
+    }
+}
+
 /// Until SIGTERM or SIGINT; SIGHUP reads the configuration file again on the way.
-async fn wait_for_end(flags: &Given, mut given: Given, log: &Option<Level>) -> Result<(), String> {
-    let listen = |kind| signal(kind).map_err(|error| format!("listen for signals: {error}"));
-    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
-    let mut hangup = listen(SignalKind::hangup())?;
+async fn wait_for_end(
+    mut signals: Signals,
+    flags: &Given,
+    mut given: Given,
+    log: &Option<Level>,
+    shared: &Shared,
+) {
     loop {
         tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => reload_file(flags, &mut given, log),
+            _ = signals.terminate.recv() => return,
+            _ = signals.interrupt.recv() => return,
+            _ = signals.hangup.recv() => reload_file(flags, &mut given, log, shared),
         }
     }
 }
 
+/// Options that a running daemon takes over when it reads its configuration again.
+const RELOADABLE: &[&str] =
+    &["debug", "feature", "insecure-registry", "label", "log-level", "registry-mirror", "shutdown-timeout"];
+
 /// What can change while the daemon runs does; the rest is named. A file that is wrong changes nothing.
-fn reload_file(flags: &Given, given: &mut Given, log: &Option<Level>) {
+fn reload_file(flags: &Given, given: &mut Given, log: &Option<Level>, shared: &Shared) {
     ready::notify("RELOADING=1");
     match configure(flags) {
         Ok((new, plan)) => {
@@ -226,15 +259,41 @@ fn reload_file(flags: &Given, given: &mut Given, log: &Option<Level>) {
             let changed: Vec<&str> = flags::FLAGS
                 .iter()
                 .map(|flag| flag.name)
-                .filter(|name| given.get(name) != new.get(name) && !matches!(*name, "debug" | "log-level"))
+                .filter(|name| given.get(name) != new.get(name) && !RELOADABLE.contains(name))
                 .collect();
             if !changed.is_empty() {
                 tracing::warn!("changes of {} take effect when the daemon starts again", changed.join(", "));
             }
+            // What does not change with the file stays as it was when the daemon started.
+            let before = shared.settings();
+            shared.set_settings(Settings {
+                version: before.version.clone(),
+                experimental: before.experimental,
+                default_address_pools: before.default_address_pools.clone(),
+                warnings: before.warnings.clone(),
+                ..plan.settings
+            });
             *given = new;
+            publish_reload(shared);
             tracing::info!("configuration read again");
         }
-        Err(text) => tracing::error!("configuration not read again: {text}"),
+        Err(text) => tracing::warn!("configuration not read again, everything stays as it was: {text}"),
     }
     ready::notify("READY=1");
+}
+
+/// `docker events` shows that a daemon has read its configuration again, and what counts now.
+fn publish_reload(shared: &Shared) {
+    let (settings, info) = (shared.settings(), shared.engine.system.info());
+    let list = |items: &[String]| serde_json::Value::from(items).to_string();
+    let attributes = [
+        ("name", info.name),
+        ("debug", settings.debug.to_string()),
+        ("insecure-registries", list(&settings.insecure_registries)),
+        ("labels", list(&settings.labels)),
+        ("registry-mirrors", list(&settings.registry_mirrors)),
+        ("shutdown-timeout", settings.shutdown_timeout.to_string()),
+    ];
+    let attributes = attributes.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    shared.engine.events.publish("daemon", "reload", info.id, attributes);
 }

@@ -26,7 +26,6 @@ pub(crate) struct Plan {
     pub(crate) protection: Protection,
     pub(crate) pidfile: PathBuf,
     pub(crate) log: LogOptions,
-    pub(crate) shutdown_timeout: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,6 +101,8 @@ pub(crate) fn plan(given: &Given) -> Result<Plan, String> {
         version: engine.version.clone(),
         experimental: options.flag("experimental"),
         debug: options.flag("debug"),
+        labels: engine.labels.clone(),
+        shutdown_timeout: u64::try_from(options.number("shutdown-timeout")).unwrap_or(u64::MAX),
         buildkit: plan_features(&options)?,
         registry_mirrors: options.list("registry-mirror").into_iter().map(with_slash).collect(),
         insecure_registries: options.list("insecure-registry"),
@@ -130,7 +131,6 @@ pub(crate) fn plan(given: &Given) -> Result<Plan, String> {
         protection,
         pidfile,
         log: LogOptions { level, colours: !options.flag("raw-logs") },
-        shutdown_timeout: u64::try_from(options.number("shutdown-timeout")).unwrap_or(u64::MAX),
         engine,
     })
 }

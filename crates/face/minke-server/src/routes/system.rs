@@ -15,7 +15,7 @@ pub(super) fn ping(shared: &Shared) -> Outcome {
     headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
     headers.insert(
         HeaderName::from_static("builder-version"),
-        HeaderValue::from_static(shared.settings.builder()),
+        HeaderValue::from_static(shared.settings().builder()),
     );
     headers.insert(HeaderName::from_static("swarm"), HeaderValue::from_static("inactive"));
     Ok(response.into())
@@ -27,7 +27,7 @@ pub(super) fn version(shared: &Shared) -> Outcome {
 
 pub(super) fn info(shared: &Shared, call: &Call) -> Outcome {
     let mut info = shared.engine.system.info();
-    shared.settings.complete(&mut info);
+    shared.settings().complete(&mut info);
     answer::json(&compat::system::info(call.version, &info))
 }
 

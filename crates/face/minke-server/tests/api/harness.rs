@@ -38,15 +38,26 @@ impl Daemon {
         Self::with(&[])
     }
 
-    /// With more flags; loopback is up, so that it can listen on TCP.
+    /// With more flags.
     pub(crate) fn with(args: &[&str]) -> Self {
+        Self::launch("", args)
+    }
+
+    /// Started by a program that blocks signals.
+    pub(crate) fn blocked() -> Self {
+        Self::launch("env --block-signal=TERM,INT,HUP", &[])
+    }
+
+    /// Loopback is up, so that it can listen on TCP.
+    fn launch(through: &str, args: &[&str]) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let at = |name: &str| directory.path().join(name);
         let log = fs::File::create(at("log")).expect("a log");
         // A daemon takes away what is under its cgroup parent and not its own, so no two may share one.
         let tag = format!("mks{}x{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
         let process = Command::new("unshare")
-            .args(["-n", "--", "sh", "-c", "ip link set lo up && exec \"$0\" \"$@\""])
+            .args(["-n", "--", "sh", "-c"])
+            .arg(format!("ip link set lo up && exec {through} \"$0\" \"$@\""))
             .arg(program())
             .arg("--data-root")
             .arg(at("data"))

@@ -124,3 +124,48 @@ fn the_daemon_ends_cleanly_and_its_containers_run_on() {
     let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
 }
+
+#[test]
+fn a_hangup_takes_over_what_can_change_and_a_bad_file_changes_nothing() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let file = directory.path().join("daemon.json");
+    let write = |text: &str| std::fs::write(&file, text).expect("written");
+    write(r#"{"labels": ["a=1"], "mtu": 1400}"#);
+    let daemon = Daemon::with(&["--config-file", &file.to_string_lossy()]);
+    let labels = || daemon.get("/info").json()["Labels"].clone();
+    assert_eq!(labels(), json!(["a=1"]));
+    let hang_up_until = |what: &str| {
+        daemon.signal(rustix::process::Signal::HUP);
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while !daemon.log().contains(what) {
+            assert!(std::time::Instant::now() < end, "{what} is not in {}", daemon.log());
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+    };
+    write(
+        r#"{"labels": ["b=2"], "debug": true, "mtu": 1300, "registry-mirrors": ["https://mirror.example"]}"#,
+    );
+    hang_up_until("configuration read again");
+    let info = daemon.get("/info").json();
+    assert_eq!((&info["Labels"], &info["Debug"]), (&json!(["b=2"]), &json!(true)));
+    assert_eq!(info["RegistryConfig"]["Mirrors"], json!(["https://mirror.example/"]));
+    assert!(daemon.log().contains("changes of mtu take effect when the daemon starts again"));
+    let now =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
+    let events =
+        daemon.get(&format!("/events?since=1&until={}&filters=%7B%22type%22:%5B%22daemon%22%5D%7D", now + 1));
+    assert!(events.text().contains("\"Action\":\"reload\""), "{}", events.text());
+
+    write(r#"{"labels": ["c=3"], "debug": "yes"}"#);
+    hang_up_until("everything stays as it was");
+    assert!(daemon.log().contains("Config.debug"), "{}", daemon.log());
+    assert_eq!(labels(), json!(["b=2"]));
+}
+
+#[test]
+fn a_daemon_that_is_started_with_blocked_signals_ends_when_told_to() {
+    let mut daemon = Daemon::blocked();
+    assert_eq!(daemon.get("/_ping").status, 200);
+    daemon.signal(rustix::process::Signal::TERM);
+    assert_eq!(daemon.wait(), Some(0));
+}

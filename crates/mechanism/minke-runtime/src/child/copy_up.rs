@@ -14,12 +14,14 @@ use rustix::time::Timespec;
 /// How deep a tree may be; each level holds a descriptor and a buffer on the stack.
 const DEPTH: usize = 48;
 
-/// Copies what is in `from` into `to`, and the attributes of `from` itself.
-pub(super) fn copy_tree(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
+/// Copies what is in `from` into `to`, and the attributes of `from` itself; its mode only when nobody asked for another.
+pub(super) fn copy_tree(from: BorrowedFd<'_>, to: BorrowedFd<'_>, keep_mode: bool) -> Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let from = rustix::fs::openat(from, c".", flags, Mode::empty())?;
     let to = rustix::fs::openat(to, c".", flags, Mode::empty())?;
-    copy_directory(from.as_fd(), to.as_fd(), DEPTH)
+    let mode = Mode::from_raw_mode(rustix::fs::fstat(&to)?.st_mode & 0o7777);
+    copy_directory(from.as_fd(), to.as_fd(), DEPTH)?;
+    if keep_mode { rustix::fs::fchmod(&to, mode) } else { Ok(()) }
 }
 
 fn copy_directory(from: BorrowedFd<'_>, to: BorrowedFd<'_>, depth: usize) -> Result<()> {

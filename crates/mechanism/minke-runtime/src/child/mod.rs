@@ -133,12 +133,10 @@ struct Hands {
     root: Cell<Option<OwnedFd>>,
     /// The host's procfs, verified, opened before it goes out of sight.
     proc: Cell<Option<OwnedFd>>,
-    /// The host's `/dev/null`.
-    null: Cell<Option<OwnedFd>>,
-    /// It covers a file of the container already.
-    null_is_attached: Cell<bool>,
-    /// A read-only empty directory for masking.
-    empty: Cell<Option<OwnedFd>>,
+    /// What hides files.
+    null: mounting::Cover,
+    /// What hides directories.
+    empty: mounting::Cover,
     /// The slave of the terminal.
     terminal: Cell<Option<OwnedFd>>,
     /// The directory the last node or link was made in.

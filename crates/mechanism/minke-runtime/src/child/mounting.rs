@@ -4,8 +4,9 @@
 //! (CVE-2021-30465); magic links of procfs are never followed. Attributes are set on the detached mount, before anyone
 //! can see it.
 
+use std::cell::Cell;
 use std::ffi::CStr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use minke_sys::beneath::{self, Missing};
 use minke_sys::mount::{self, AttrChange, Attrs, Depth, Flags, FsContext, Propagation};
@@ -31,6 +32,12 @@ impl Player<'_> {
 
     pub(super) fn root_from_path(&self, path: &CStr) -> Result<()> {
         let mount = mount::clone_tree(CWD, path, Depth::Recursive)?;
+        // What is mounted over the root elsewhere later is none of the container's business.
+        mount::set_attributes(
+            &mount,
+            AttrChange { propagation: Some(Propagation::Private), ..AttrChange::default() },
+            Depth::One,
+        )?;
         mount::attach_at(&mount, CWD, path)?;
         self.hands.root.set(Some(mount));
         Ok(())
@@ -82,20 +89,33 @@ impl Player<'_> {
         rustix::process::chdir(c"/")
     }
 
-    /// Opens what later steps need of the host: its procfs and its `/dev/null`, both verified.
+    /// Opens what later steps need and will not find: the host's procfs, verified, and what hides a file.
+    ///
+    /// A file is hidden behind the container's own `/dev/null`: whoever is root inside may change the mode of what he sees, and
+    /// the host's must not be his. Only a container that has none gets the host's, read-only.
     fn keep_host_handles(&self) -> Result<()> {
         let proc = self.proc()?;
         drop(proc);
+        let own = beneath::open_in_root(
+            self.root_dir()?.get()?,
+            c"dev/null",
+            OFlags::PATH | OFlags::NOFOLLOW,
+            Mode::empty(),
+        );
+        if let Ok(null) = own
+            && is_null(&null)?
+        {
+            self.hands.null.keep(null, true);
+            return Ok(());
+        }
         let null = rustix::fs::openat(CWD, c"/dev/null", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-        let stat = rustix::fs::fstat(&null)?;
-        let is_null = FileType::from_raw_mode(stat.st_mode).is_char_device()
-            && stat.st_rdev == rustix::fs::makedev(1, 3);
-        if !is_null {
+        if !is_null(&null)? {
             return Err(Errno::NODEV);
         }
         // A copy of the mount that the old root's going away does not concern.
         let clone = mount::clone_tree(&null, c"", Depth::One)?;
-        self.hands.null.set(Some(clone));
+        set_read_only(&clone)?;
+        self.hands.null.keep(clone, false);
         Ok(())
     }
 
@@ -175,32 +195,23 @@ impl Player<'_> {
             other => other?,
         };
         let kind = FileType::from_raw_mode(rustix::fs::fstat(&target)?.st_mode);
-        if kind.is_dir() { self.cover_directory(target.as_fd()) } else { self.cover_file(target.as_fd()) }
+        if kind.is_dir() {
+            self.make_empty_directory()?;
+            return self.hands.empty.lay_over(&target);
+        }
+        self.hands.null.lay_over(&target)
     }
 
-    /// One read-only tmpfs with room for nothing covers all masked directories.
-    fn cover_directory(&self, target: BorrowedFd<'_>) -> Result<()> {
-        let mut empty = Lent::of(&self.hands.empty);
-        if empty.fd.is_some() {
-            return mount::attach(mount::clone_tree(empty.get()?, c"", Depth::One)?, target);
+    /// One read-only tmpfs with room for nothing, shared by all masked directories.
+    fn make_empty_directory(&self) -> Result<()> {
+        if self.hands.empty.is_there() {
+            return Ok(());
         }
         let context =
             FsContext::open(c"tmpfs")?.string(c"size", c"4k")?.string(c"nr_inodes", c"1")?.create()?;
         let attrs = Attrs::MOUNT_ATTR_RDONLY | Attrs::MOUNT_ATTR_NOSUID | Attrs::MOUNT_ATTR_NODEV;
-        let made = context.mount(attrs)?;
-        // In place before it is copied: only since Linux 6.15 can a mount be cloned that belongs to no namespace.
-        mount::attach(&made, target)?;
-        empty.fd = Some(made);
+        self.hands.empty.keep(context.mount(attrs)?, false);
         Ok(())
-    }
-
-    /// The host's `/dev/null` covers files; the first gets the very mount, see above.
-    fn cover_file(&self, target: BorrowedFd<'_>) -> Result<()> {
-        let null = Lent::of(&self.hands.null);
-        if self.hands.null_is_attached.replace(true) {
-            return mount::attach(mount::clone_tree(null.get()?, c"", Depth::One)?, target);
-        }
-        mount::attach(null.get()?, target)
     }
 
     /// Makes the slave of the terminal appear as `/dev/console`.
@@ -213,6 +224,39 @@ impl Player<'_> {
 }
 
 const MS_REMOUNT: u32 = 32;
+
+fn is_null(node: impl AsFd) -> Result<bool> {
+    let stat = rustix::fs::fstat(node)?;
+    Ok(FileType::from_raw_mode(stat.st_mode).is_char_device() && stat.st_rdev == rustix::fs::makedev(1, 3))
+}
+
+/// A mount that several paths are hidden behind. Before Linux 6.15 only what is in some place can be copied, so the mount
+/// itself is laid over the first path, and copies of it over the others.
+#[derive(Default)]
+pub(super) struct Cover {
+    mount: Cell<Option<OwnedFd>>,
+    placed: Cell<bool>,
+}
+
+impl Cover {
+    fn keep(&self, mount: OwnedFd, placed: bool) {
+        self.mount.set(Some(mount));
+        self.placed.set(placed);
+    }
+
+    fn is_there(&self) -> bool {
+        Lent::of(&self.mount).fd.is_some()
+    }
+
+    fn lay_over(&self, target: impl AsFd) -> Result<()> {
+        let mount = Lent::of(&self.mount);
+        if self.placed.replace(true) {
+            mount::attach(&mount::clone_tree(mount.get()?, c"", Depth::One)?, target)
+        } else {
+            mount::attach(mount.get()?, target)
+        }
+    }
+}
 
 fn bind(step: &MountStep, tree: BorrowedFd<'_>, root: BorrowedFd<'_>) -> Result<()> {
     let kind = FileType::from_raw_mode(rustix::fs::statat(tree, c"", AtFlags::EMPTY_PATH)?.st_mode);
@@ -248,7 +292,8 @@ fn detached_file_system(step: &MountStep, system: &FileSystem, target: BorrowedF
     let attrs = mount::attrs_of(system.flags);
     let mounted = context.create()?.mount(attrs - Attrs::MOUNT_ATTR_RDONLY)?;
     if system.copy_up {
-        copy_up::copy_tree(target, mounted.as_fd())?;
+        let has_mode = system.parameters.iter().any(|(key, _)| key.as_bytes() == b"mode");
+        copy_up::copy_tree(target, mounted.as_fd(), has_mode)?;
     }
     if attrs.contains(Attrs::MOUNT_ATTR_RDONLY) {
         set_read_only(&mounted)?;

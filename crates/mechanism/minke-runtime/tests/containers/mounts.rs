@@ -91,6 +91,33 @@ fn masked_and_read_only_paths_are_out_of_reach() {
 }
 
 #[test]
+fn a_file_is_hidden_behind_a_null_that_is_the_containers_own_or_cannot_be_changed() {
+    // Root inside may change the mode of what he sees there: with the host's node it would be the host's that changes.
+    let hosts = std::fs::metadata("/dev/null").unwrap();
+    let host = format!(
+        "{}:{}",
+        std::os::linux::fs::MetadataExt::st_dev(&hosts),
+        std::os::linux::fs::MetadataExt::st_ino(&hosts)
+    );
+    let outcome = Sandbox::new(
+        "stat -c %d:%i /dev/null /proc/keys /proc/timer_list; chmod 666 /proc/keys && echo mine",
+    )
+    .run();
+    let lines: Vec<&str> = outcome.out.lines().collect();
+    assert_eq!((lines[0], lines[0], lines[3]), (lines[1], lines[2], "mine"), "{outcome:?}");
+    assert_ne!(lines[0], host, "{outcome:?}");
+
+    let mut without = Sandbox::new("chmod 666 /proc/keys; cat /proc/keys /proc/timer_list; echo done");
+    let mounts = without.spec().mounts().clone().unwrap();
+    let kept: Vec<_> = mounts.into_iter().filter(|mount| !mount.destination().starts_with("/dev")).collect();
+    without = without.set("/mounts", json!(kept));
+    let bound = json!({"destination": "/dev", "type": "bind", "source": "/sys/fs", "options": ["bind"]});
+    let outcome = without.add("/mounts", bound).run();
+    assert_eq!(outcome.out, "done\n", "{outcome:?}");
+    assert!(outcome.err.contains("/proc/keys: Read-only file system"), "{outcome:?}");
+}
+
+#[test]
 fn a_read_only_root_leaves_its_mounts_alone() {
     let sandbox = Sandbox::new("touch /x; touch /dev/shm/y && echo ok").set("/root/readonly", json!(true));
     let outcome = sandbox.run();
