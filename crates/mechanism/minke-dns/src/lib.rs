@@ -13,6 +13,8 @@
 //! ```
 
 mod exchange;
+#[doc(hidden)]
+pub mod fuzz;
 mod lookup;
 pub mod resolv_conf;
 mod resolver;
