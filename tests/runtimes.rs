@@ -58,6 +58,18 @@ fn a_bundle_lives_as_under_runc() {
     oci_run(&["run", "--bundle", &path, &id]).exits(4).says("from the bundle").done();
     oci_run(&["state", &id]).exits(1).complains("does not exist").done();
 
+    // As crun is asked by `podman run --cgroups=disabled`.
+    let path = bundle(dir.path(), &oci, &["cat", "/proc/self/cgroup"]);
+    let own = std::fs::read_to_string("/proc/self/cgroup").expect("readable");
+    let file = dir.path().join("bundle/config.json");
+    let text = std::fs::read_to_string(&file).expect("readable");
+    let mut config: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
+    namespaces.retain(|namespace| namespace["type"] != "cgroup");
+    std::fs::write(&file, config.to_string()).expect("write");
+    let run = oci_run(&["--cgroup-manager", "disabled", "run", "--bundle", &path, &id]).ok();
+    assert_eq!(run.stdout, own);
+
     let path = bundle(dir.path(), &oci, &["sleep", "1000"]);
     // Created, the container waits; its output would keep this test's pipes open, so it gets none.
     let quiet = |args: &[&str]| {
@@ -165,7 +177,8 @@ impl Shared {
         use std::os::unix::fs::PermissionsExt as _;
         let path = self.here.join("bin").join(name);
         std::fs::create_dir_all(self.here.join("bin")).expect("a directory");
-        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("write");
+        // What it starts is not itself.
+        std::fs::write(&path, format!("#!/bin/sh\nPATH=${{PATH#*:}}\n{script}\n")).expect("write");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("executable");
     }
 
@@ -258,8 +271,8 @@ fn docker_with_containerd_cannot_tell_minke_oci_from_runc() {
     let host = format!("unix://{}", socket.display());
     shared.program("docker", &format!("exec {} -H {host} \"$@\"", tools::docker()));
     let archive = fixtures::archive("busybox");
-    let mut load = Command::new(shared.here.join("bin/docker"));
-    load.args(["load", "-q", "-i", &archive.to_string_lossy()]);
+    let mut load = Command::new(tools::docker());
+    load.args(["-H", &host, "load", "-q", "-i", &archive.to_string_lossy()]);
     Run::new(load, b"").ok().done();
 
     let steps = include_str!("runtimes/docker.steps");

@@ -10,6 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use minke_keeper::nursery::{Nursery, NurseryError};
 use tokio::io::Interest;
 
+/// How many blanks in a row may be found dead.
+const TRIES: usize = 16;
+
 /// The daemon's stock of blank keepers.
 #[derive(Debug)]
 pub struct Blanks {
@@ -46,12 +49,14 @@ impl Blanks {
 
     /// A blank keeper's socket.
     pub async fn take(&self) -> Result<UnixStream, NurseryError> {
-        if self.stock.fetch_sub(1, Ordering::Relaxed) <= 0 {
-            self.ask_for_one();
-        }
-        for _ in 0..2 {
+        for _ in 0..TRIES {
+            if self.stock.fetch_sub(1, Ordering::Relaxed) <= 0 {
+                self.ask_for_one();
+            }
             match self.take_from(self.nursery()).await {
                 Err(NurseryError::Gone) => self.replace()?,
+                // One that ended while it waited (killed when memory was short) has nothing to lose: the next, please.
+                Ok(blank) if super::is_hung_up(&blank) => tracing::debug!("a blank keeper was dead"),
                 taken => return taken,
             }
         }

@@ -169,3 +169,31 @@ fn a_daemon_that_is_started_with_blocked_signals_ends_when_told_to() {
     daemon.signal(rustix::process::Signal::TERM);
     assert_eq!(daemon.wait(), Some(0));
 }
+
+/// Processes whose parent is `parent`.
+fn children(parent: u32) -> Vec<u32> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").expect("procfs").flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        let after_name = stat.rsplit(") ").next().unwrap_or_default();
+        if after_name.split(' ').nth(1) == Some(&parent.to_string()) {
+            found.push(pid);
+        }
+    }
+    found
+}
+
+#[test]
+fn blank_keepers_that_died_while_they_waited_do_not_fail_a_start() {
+    let daemon = Daemon::with_busybox();
+    daemon.create("lucky", &["sleep", "100"], &json!({}));
+    let blanks: Vec<u32> = children(daemon.pid()).into_iter().flat_map(children).collect();
+    assert!(!blanks.is_empty(), "the nursery has blanks");
+    for blank in &blanks {
+        let pid = i32::try_from(*blank).ok().and_then(rustix::process::Pid::from_raw).expect("a pid");
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it waits");
+    }
+    std::thread::sleep(Duration::from_millis(100));
+    daemon.start_container("lucky");
+}
