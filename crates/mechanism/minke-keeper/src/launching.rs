@@ -137,7 +137,7 @@ pub(crate) fn exec(
     })
     .map_err(|error| Failure {
         // The runtime speaks of its init, which an exec has none of.
-        text: format!("OCI runtime exec failed: exec failed: {error}: unknown")
+        text: format!("OCI runtime exec failed: exec failed: {error}")
             .replace("error during container init: ", ""),
         ..launch_failure(&error)
     })?;
@@ -352,7 +352,7 @@ fn launch_failure(error: &LaunchError) -> Failure {
 fn runtime_words(text: &str) -> String {
     format!(
         "failed to create task for container: failed to create shim task: OCI runtime create failed: \
-         minke create failed: {text}: unknown"
+         minke create failed: {text}"
     )
 }
 
