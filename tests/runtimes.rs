@@ -112,6 +112,53 @@ fn a_bundle_lives_as_under_runc() {
 }
 
 #[test]
+fn an_ordinary_user_runs_a_container_and_enters_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| dir.path().join(name);
+    // Copies, because nobody may not look into the directories that builds are in.
+    std::fs::copy(tools::resolve(&tools::minke()), at("minke-oci")).expect("a copy of minke");
+    let mut copy = Command::new("cp");
+    copy.arg("-a").arg(fixtures::busybox_rootfs()).arg(at("rootfs"));
+    Run::new(copy, b"").ok().done();
+    std::fs::create_dir(at("run")).expect("a directory");
+    let mut own = Command::new("chown");
+    own.args(["-R", "65534:65534"]).arg(dir.path());
+    Run::new(own, b"").ok().done();
+    let nobody = |args: &[&str]| {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
+        command.arg(at("minke-oci")).args(args).current_dir(dir.path());
+        command.env("XDG_RUNTIME_DIR", at("run"));
+        command
+    };
+    let run = |args: &[&str]| Run::new(nobody(args), b"");
+    run(&["spec", "--rootless"]).ok().done();
+    let text = std::fs::read_to_string(at("config.json")).expect("the spec");
+    let mut config: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    config["process"]["terminal"] = false.into();
+    config["process"].as_object_mut().expect("an object").remove("rlimits");
+    let mut write = |args: &[&str]| {
+        config["process"]["args"] = serde_json::json!(args);
+        std::fs::write(at("config.json"), config.to_string()).expect("write");
+    };
+    write(&["sh", "-c", "id -u; tr -s ' ' < /proc/self/uid_map; exit 5"]);
+    let first = run(&["run", "first"]).exits(5);
+    assert_eq!(first.stdout, "0\n 0 65534 1\n");
+
+    write(&["sleep", "1000"]);
+    let quiet = |mut command: Command| {
+        use std::process::Stdio;
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        assert!(command.status().expect("setpriv (util-linux)").success());
+    };
+    quiet(nobody(&["run", "--detach", "second"]));
+    run(&["exec", "second", "sh", "-c", "cat /proc/1/comm; exit 3"]).exits(3).says("sleep").done();
+    run(&["pause", "second"]).exits(1).complains("has no cgroup of its own").done();
+    run(&["delete", "--force", "second"]).ok().done();
+    assert_eq!(run(&["list", "-q"]).ok().text(), "");
+}
+
+#[test]
 fn podman_runs_containers_with_minke_oci() {
     let dir = tempfile::tempdir().expect("a directory");
     let oci = runtime(dir.path()).to_string_lossy().into_owned();

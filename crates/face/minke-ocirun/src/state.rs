@@ -222,7 +222,8 @@ impl Record {
 
     /// The same, for commands that make no sense without.
     pub(crate) fn require_cgroup(&self) -> Result<Cgroup, OciError> {
-        self.cgroup()?.ok_or(OciError::Cgroup(minke_cgroup::CgroupError::NoHierarchy))
+        self.cgroup()?
+            .ok_or_else(|| OciError::Usage(format!("container {} has no cgroup of its own", self.id)))
     }
 
     /// The document hooks and `state` print.

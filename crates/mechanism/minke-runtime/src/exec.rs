@@ -88,13 +88,16 @@ fn start(request: &Exec<'_>) -> Result<Launched, LaunchError> {
     let preserved =
         request.preserve_fds.iter().map(|fd| dup_above(*fd, above)).collect::<Result<Vec<_>, _>>()?;
     let preserved: Vec<_> = preserved.iter().map(AsFd::as_fd).collect();
+    // The process in between joins the pid namespace; who is not root may only from inside the user namespace that owns it.
+    let unprivileged = differing & flags::NEWUSER != 0 && !rustix::process::geteuid().is_root();
+    let between = if unprivileged { flags::NEWUSER | flags::NEWPID } else { flags::NEWPID };
     let script = Script {
         foreign: &[ours.as_fd()],
         steps: &steps,
         report: &report,
         socket: theirs.as_fd(),
         tasks: entry.as_ref().map_or(&[], |entry| &entry.tasks),
-        joined: &[(request.init, differing & !flags::NEWPID)],
+        joined: &[(request.init, differing & !between)],
         root: None,
         prepared: &[],
         stdio: request.stdio.fds(),
@@ -107,7 +110,7 @@ fn start(request: &Exec<'_>) -> Result<Launched, LaunchError> {
     };
     let into = entry.as_ref().and_then(|entry| entry.into.as_ref());
     let options = Options { flags: 0, cgroup: into.map(AsFd::as_fd) };
-    let child = born_elsewhere(&options, &[(request.init, flags::NEWPID)], &script);
+    let child = born_elsewhere(&options, &[(request.init, between)], &script);
     let child = child.map_err(|errno| match errno {
         Errno::SRCH => LaunchError::new(Stage::Spawn, "the container is not running"),
         errno => LaunchError::with_errno(Stage::Spawn, "unable to start a process in the container", errno),
