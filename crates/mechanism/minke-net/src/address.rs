@@ -210,6 +210,22 @@ impl IpNet {
     }
 
     #[must_use]
+    pub fn v4(self) -> Option<Ipv4Net> {
+        match self {
+            Self::V4(net) => Some(net),
+            Self::V6(_) => None,
+        }
+    }
+
+    #[must_use]
+    pub fn v6(self) -> Option<Ipv6Net> {
+        match self {
+            Self::V4(_) => None,
+            Self::V6(net) => Some(net),
+        }
+    }
+
+    #[must_use]
     pub fn is_v6(self) -> bool {
         matches!(self, Self::V6(_))
     }
@@ -256,6 +272,13 @@ impl Mac {
     #[must_use]
     pub fn of(address: Ipv4Addr) -> Self {
         let [a, b, c, d] = address.octets();
+        Self([0x02, 0x42, a, b, c, d])
+    }
+
+    /// The address that follows from an IPv6 address, for networks without IPv4: its last four bytes.
+    #[must_use]
+    pub fn of6(address: Ipv6Addr) -> Self {
+        let [.., a, b, c, d] = address.octets();
         Self([0x02, 0x42, a, b, c, d])
     }
 }

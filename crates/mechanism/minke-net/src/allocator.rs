@@ -3,13 +3,14 @@
 //! As with Docker's default bridge the lowest free address is handed out. The bridge gives an address back only when the kernel has
 //! let its last holder's link go, so "lowest" never means "still answering elsewhere".
 
-use std::net::Ipv4Addr;
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::address::Ipv4Net;
+use crate::address::{Ipv4Net, Ipv6Net};
 
 /// Why no address could be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AllocateError {
+pub(crate) enum AllocateError {
     #[error("no available IPv4 addresses")]
     Exhausted,
     #[error("address {0} is in use")]
@@ -20,7 +21,7 @@ pub enum AllocateError {
 
 /// Addresses of one subnet.
 #[derive(Debug)]
-pub struct Allocator {
+pub(crate) struct Allocator {
     subnet: Ipv4Net,
     /// Where addresses that nobody asked for by name come from.
     first: u64,
@@ -32,7 +33,7 @@ pub struct Allocator {
 impl Allocator {
     /// All addresses of `subnet` free but the network's own and the broadcast address; `range` narrows what [`Self::allocate`] takes.
     #[must_use]
-    pub fn new(subnet: Ipv4Net, range: Option<Ipv4Net>) -> Self {
+    pub(crate) fn new(subnet: Ipv4Net, range: Option<Ipv4Net>) -> Self {
         let subnet = subnet.network();
         let base = u64::from(subnet.address().to_bits());
         let range = range.unwrap_or(subnet).network();
@@ -50,7 +51,7 @@ impl Allocator {
     ///
     /// # Errors
     /// When there is none.
-    pub fn allocate(&mut self) -> Result<Ipv4Addr, AllocateError> {
+    pub(crate) fn allocate(&mut self) -> Result<Ipv4Addr, AllocateError> {
         let mut at = self.first;
         while at <= self.last {
             let word = self.word(at);
@@ -70,7 +71,7 @@ impl Allocator {
     ///
     /// # Errors
     /// When it is in use or outside of the subnet.
-    pub fn reserve(&mut self, address: Ipv4Addr) -> Result<(), AllocateError> {
+    pub(crate) fn reserve(&mut self, address: Ipv4Addr) -> Result<(), AllocateError> {
         if !self.subnet.contains(address) {
             return Err(AllocateError::Outside(address));
         }
@@ -84,7 +85,7 @@ impl Allocator {
     }
 
     /// Gives an address back; one that is not in use is left alone.
-    pub fn free(&mut self, address: Ipv4Addr) {
+    pub(crate) fn free(&mut self, address: Ipv4Addr) {
         if self.subnet.contains(address) {
             let at = self.offset(address);
             if let Some(word) = usize::try_from(at / 64).ok().and_then(|index| self.words.get_mut(index)) {
@@ -112,6 +113,62 @@ impl Allocator {
             self.words.resize(index + 1, 0);
         }
         self.words[index] |= 1 << (offset % 64);
+    }
+}
+
+/// Addresses of one IPv6 subnet. Few of very many are in use, so the used ones are what is remembered.
+#[derive(Debug)]
+pub(crate) struct Allocator6 {
+    subnet: Ipv6Net,
+    first: u128,
+    last: u128,
+    used: BTreeSet<u128>,
+}
+
+impl Allocator6 {
+    /// All addresses of `subnet` free but the network's own, which routers share; `range` narrows what [`Self::allocate`] takes.
+    pub(crate) fn new(subnet: Ipv6Net, range: Option<Ipv6Net>) -> Self {
+        let subnet = subnet.network();
+        let range = range.unwrap_or(subnet).network();
+        let edge = subnet.address().to_bits() + u128::from(subnet.prefix() < 127);
+        Self {
+            subnet,
+            first: range.address().to_bits().max(edge),
+            last: range.last().to_bits().min(subnet.last().to_bits()),
+            used: BTreeSet::new(),
+        }
+    }
+
+    /// Takes the address at `offset` from the subnet's start if it is free and may be handed out, the lowest free one otherwise.
+    pub(crate) fn allocate(&mut self, offset: Option<u128>) -> Option<Ipv6Addr> {
+        let wished = offset.and_then(|offset| self.subnet.address().to_bits().checked_add(offset));
+        let free = |bits: &u128| (self.first..=self.last).contains(bits) && !self.used.contains(bits);
+        let bits = match wished.filter(free) {
+            Some(bits) => bits,
+            None => self.lowest()?,
+        };
+        self.used.insert(bits);
+        Some(Ipv6Addr::from_bits(bits))
+    }
+
+    fn lowest(&self) -> Option<u128> {
+        let mut bits = self.first;
+        for used in self.used.range(self.first..=self.last) {
+            if *used != bits {
+                break;
+            }
+            bits = bits.checked_add(1)?;
+        }
+        (bits <= self.last).then_some(bits)
+    }
+
+    /// Takes one address by name; answers whether it was free.
+    pub(crate) fn reserve(&mut self, address: Ipv6Addr) -> bool {
+        self.used.insert(address.to_bits())
+    }
+
+    pub(crate) fn free(&mut self, address: Ipv6Addr) {
+        self.used.remove(&address.to_bits());
     }
 }
 
@@ -170,5 +227,25 @@ mod tests {
         assert_eq!(count, 65_534);
         addresses.free(ip("172.17.200.7"));
         assert_eq!(addresses.allocate(), Ok(ip("172.17.200.7")));
+    }
+
+    #[test]
+    fn an_ipv6_address_takes_the_place_its_ipv4_sibling_has_when_that_is_free() {
+        let mut addresses = Allocator6::new("fd00::/64".parse().unwrap(), None);
+        assert!(addresses.reserve("fd00::1".parse().unwrap()));
+        let mut next = |offset| addresses.allocate(offset).unwrap().to_string();
+        assert_eq!(next(Some(5)), "fd00::5");
+        assert_eq!([next(Some(5)), next(None), next(None)], ["fd00::2", "fd00::3", "fd00::4"]);
+        assert_eq!(next(None), "fd00::6");
+    }
+
+    #[test]
+    fn an_ipv6_range_is_used_up_and_given_back() {
+        let mut addresses =
+            Allocator6::new("fd00::/64".parse().unwrap(), Some("fd00::10/126".parse().unwrap()));
+        let all: Vec<_> = std::iter::from_fn(|| addresses.allocate(Some(2))).collect();
+        assert_eq!(all.len(), 4);
+        addresses.free(all[2]);
+        assert_eq!(addresses.allocate(None), Some(all[2]));
     }
 }

@@ -6,7 +6,11 @@ use std::os::fd::OwnedFd;
 use serde::{Deserialize, Serialize};
 
 use crate::address::{Ipv4Net, Ipv6Net, Mac};
+use crate::links::Counters;
 use crate::ports::{Binding, Hole};
+
+/// Where containers of users' networks ask for names.
+pub const RESOLVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
 
 /// A container's interface: what `inspect` shows, what the reconciliation at start needs, what gives the statistics.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,5 +110,47 @@ impl Endpoint {
         let v4 = self.address.map(|net| IpAddr::from(net.address()));
         let v6 = self.address6.map(|net| IpAddr::from(net.address()));
         v4.into_iter().chain(v6)
+    }
+}
+
+/// Counters of one interface, seen from inside the container.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Statistics {
+    pub rx_bytes: u64,
+    pub rx_packets: u64,
+    pub rx_errors: u64,
+    pub rx_dropped: u64,
+    pub tx_bytes: u64,
+    pub tx_packets: u64,
+    pub tx_errors: u64,
+    pub tx_dropped: u64,
+}
+
+impl Statistics {
+    pub(crate) fn seen_from_inside(seen: Counters) -> Self {
+        Self {
+            rx_bytes: seen.rx_bytes,
+            rx_packets: seen.rx_packets,
+            rx_errors: seen.rx_errors,
+            rx_dropped: seen.rx_dropped,
+            tx_bytes: seen.tx_bytes,
+            tx_packets: seen.tx_packets,
+            tx_errors: seen.tx_errors,
+            tx_dropped: seen.tx_dropped,
+        }
+    }
+
+    /// The same as the other end of the pair sees it.
+    pub(crate) fn turned(self) -> Self {
+        Self {
+            rx_bytes: self.tx_bytes,
+            rx_packets: self.tx_packets,
+            rx_errors: self.tx_errors,
+            rx_dropped: self.tx_dropped,
+            tx_bytes: self.rx_bytes,
+            tx_packets: self.rx_packets,
+            tx_errors: self.rx_errors,
+            tx_dropped: self.rx_dropped,
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use crate::bridge::BridgeError;
+use crate::fabric::FabricError;
 use crate::namespace::{NamespaceError, Outside};
 use crate::stock::{Stock, Worker};
 
@@ -37,11 +37,11 @@ impl IsolatedNamespaces {
     ///
     /// # Errors
     /// When the filling thread cannot be started.
-    pub fn open(ready: usize) -> Result<Self, BridgeError> {
+    pub fn open(ready: usize) -> Result<Self, FabricError> {
         let outside = Outside::of_this_thread()?;
         let isolator = Isolator { outside: outside.duplicate()? };
         let stock = Stock::open("minke-net-none", ready, isolator)
-            .map_err(|source| BridgeError::Thread { source })?;
+            .map_err(|source| FabricError::Thread { source })?;
         Ok(Self { outside, stock })
     }
 
@@ -49,7 +49,7 @@ impl IsolatedNamespaces {
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn claim(&self) -> Result<OwnedFd, BridgeError> {
+    pub fn claim(&self) -> Result<OwnedFd, FabricError> {
         let ready = self.stock.take();
         self.stock.tend();
         match ready {

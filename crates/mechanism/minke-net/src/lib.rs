@@ -7,7 +7,9 @@
 //! engine's business.
 
 pub mod address;
-pub mod allocator;
+mod allocator;
+mod attach;
+mod bare;
 pub mod bridge;
 pub mod endpoint;
 pub mod fabric;
@@ -19,19 +21,24 @@ mod namespace;
 mod netlink;
 pub mod network;
 mod nft;
+mod place;
 mod plug;
 mod plugger;
 pub mod ports;
+mod publish;
 mod reconcile;
+mod reserve;
+mod state;
 mod stock;
 #[cfg(test)]
 mod tests;
+mod visitor;
 
 pub use address::{AddressPool, IpNet, Ipv4Net, Ipv6Net, Mac, default_pools};
-pub use bridge::{
-    Bridge, BridgeClaim, BridgeClaimRequest, BridgeConfig, BridgeError, BridgeFacts, Statistics,
+pub use bridge::{Bridge, BridgeClaim, BridgeClaimRequest, BridgeConfig, BridgeFacts};
+pub use endpoint::{
+    Claim, ClaimRequest, DnsSockets, Endpoint, EndpointWish, LiveEndpoint, RESOLVER, Statistics,
 };
-pub use endpoint::{Claim, ClaimRequest, DnsSockets, Endpoint, EndpointWish, LiveEndpoint};
 pub use fabric::{Fabric, FabricConfig, FabricError};
 pub use isolated::IsolatedNamespaces;
 pub use namespace::NamespaceError;

@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use minke_sys::network::unshare_network;
@@ -30,12 +30,18 @@ pub enum NamespaceError {
     Open { source: io::Error },
     #[error("make a network namespace")]
     Make { source: io::Error },
+    #[error("enter the container's network namespace")]
+    Enter { source: io::Error },
+    #[error("open the resolver's sockets in the container's network namespace")]
+    Resolver { source: io::Error },
     #[error("return to the host's network namespace")]
     Return { source: io::Error },
     #[error("start a thread for a network namespace")]
     Thread { source: io::Error },
     #[error("set {key} in the container's network namespace")]
     Sysctl { key: String, source: io::Error },
+    #[error("there is no default network to plug into")]
+    NoNetwork,
     #[error(transparent)]
     Netlink(#[from] NetlinkError),
 }
@@ -94,6 +100,19 @@ impl Outside {
                 .map_err(|source| NamespaceError::Thread { source })?;
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
+    }
+
+    /// Runs `work` on the calling thread inside an existing namespace and comes back.
+    pub(crate) fn within<T>(
+        &self,
+        netns: BorrowedFd<'_>,
+        work: impl FnOnce() -> Result<T, NamespaceError>,
+    ) -> Result<T, NamespaceError> {
+        move_into_link_name_space(netns, Some(LinkNameSpaceType::Network))
+            .map_err(|errno| NamespaceError::Enter { source: errno.into() })?;
+        let result = work();
+        self.enter()?;
+        result
     }
 
     /// A namespace with `lo` up and nothing else.

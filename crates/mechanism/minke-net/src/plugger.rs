@@ -1,14 +1,16 @@
 //! The bridge's worker in the background: it makes plugged namespaces for the stock, and does what an answer must not wait for.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::bridge::{Addresses, lock};
+use crate::attach::PortPlan;
+use crate::host::bridges_show_packets;
 use crate::links::Which;
 use crate::namespace::{NamespaceError, Outside};
-use crate::netlink::{Batch, Socket};
-use crate::plug::{PlugPlan, Plugged};
+use crate::netlink::{Batch, NetlinkError, Socket};
+use crate::plug::Plugged;
+use crate::state::{State, lock};
 use crate::stock::Worker;
 
 /// The kernel lets a link go 15 to 60 ms after its namespace's last holder.
@@ -17,13 +19,17 @@ const LATER_LOOK: Duration = Duration::from_secs(1);
 /// A link that has not gone after this many looks is held by somebody who may well keep it.
 const MANY_LOOKS: u32 = 50;
 
+/// Alias of a pair until a container claims it.
+pub(crate) const READY: &str = "minke:ready";
+
 /// See the page above.
 #[derive(Debug)]
 pub(crate) struct Plugger {
     pub(crate) outside: Outside,
     pub(crate) route: Socket,
-    pub(crate) plan: PlugPlan,
-    pub(crate) addresses: Arc<Mutex<Addresses>>,
+    /// How to plug into the default network, if there is one.
+    pub(crate) plan: Option<PortPlan>,
+    pub(crate) state: Arc<Mutex<State>>,
 }
 
 #[derive(Debug)]
@@ -32,17 +38,29 @@ pub(crate) enum Job {
         index: u32,
         alias: String,
     },
-    /// Free the address when the link has gone.
+    /// Where bridges show packets to the rules of IP, one that a container sends to its own published port turns back in the bridge:
+    /// let its port do that.
+    TurnBack {
+        index: u32,
+    },
+    /// Free the addresses when the link has gone.
     Leave {
-        address: Ipv4Addr,
+        network: String,
+        addresses: Vec<IpAddr>,
         index: u32,
         name: String,
         looks: u32,
     },
-    /// A link that nobody owned when the daemon started: delete it if it is still there.
-    DropOrphan {
+    /// Delete a link if it is still there: one that nobody owned when the daemon started, or that a network or a container gave up.
+    Drop {
         index: u32,
         name: String,
+        why: &'static str,
+    },
+    /// Delete an interface of a container's from the inside.
+    DropInside {
+        socket: Socket,
+        index: u32,
     },
 }
 
@@ -52,7 +70,8 @@ impl Worker for Plugger {
     type Job = Job;
 
     fn make(&mut self) -> Result<Plugged, NamespaceError> {
-        Plugged::make(&self.outside, &mut self.route, &self.plan)
+        let plan = self.plan.as_ref().ok_or(NamespaceError::NoNetwork)?;
+        Plugged::make(&self.outside, &mut self.route, plan, READY)
     }
 
     fn run(&mut self, job: Job) -> Option<(Job, Duration)> {
@@ -60,43 +79,54 @@ impl Worker for Plugger {
             Job::Alias { index, alias } => {
                 let mut batch = Batch::new();
                 batch.set_alias(Which::Index(index), &alias);
-                if let Err(error) = self.route.apply(batch) {
-                    // Its container may be gone already.
-                    tracing::debug!("{alias}: {error}");
-                }
-                None
+                // Its container may be gone already.
+                self.try_to(&alias, batch);
             }
-            Job::Leave { address, index, name, looks } => {
+            Job::TurnBack { index } => {
+                if bridges_show_packets() {
+                    let mut batch = Batch::new();
+                    batch.set_hairpin(index);
+                    self.try_to("hairpin", batch);
+                }
+            }
+            Job::Leave { network, addresses, index, name, looks } => {
                 if self.has_link(index, &name) {
                     let pause = if looks < MANY_LOOKS { NEXT_LOOK } else { LATER_LOOK };
-                    return Some((
-                        Job::Leave { address, index, name, looks: looks.saturating_add(1) },
-                        pause,
-                    ));
+                    let looks = looks.saturating_add(1);
+                    return Some((Job::Leave { network, addresses, index, name, looks }, pause));
                 }
-                let mut addresses = lock(&self.addresses);
-                addresses.leaving.retain(|leaving| *leaving != address);
-                addresses.allocator.free(address);
-                None
+                lock(&self.state).give_back(&network, addresses);
             }
-            Job::DropOrphan { index, name } => {
+            Job::Drop { index, name, why } => {
                 if self.has_link(index, &name) {
                     let mut batch = Batch::new();
                     batch.delete_link(index);
                     match self.route.apply(batch) {
-                        Ok(()) => tracing::info!("dropped interface {name}, which no container owns"),
-                        Err(error) => {
-                            tracing::warn!("cannot drop interface {name}, which no container owns: {error}")
-                        }
+                        Ok(()) => tracing::debug!("dropped interface {name}: {why}"),
+                        Err(error) => tracing::warn!("cannot drop interface {name} ({why}): {error}"),
                     }
                 }
-                None
+            }
+            Job::DropInside { mut socket, index } => {
+                let mut batch = Batch::new();
+                batch.delete_link(index);
+                let dropped: Result<(), NetlinkError> = socket.apply(batch);
+                if let Err(error) = dropped {
+                    tracing::debug!("interface {index} inside a container: {error}");
+                }
             }
         }
+        None
     }
 }
 
 impl Plugger {
+    fn try_to(&mut self, what: &str, batch: Batch) {
+        if let Err(error) = self.route.apply(batch) {
+            tracing::debug!("{what}: {error}");
+        }
+    }
+
     fn has_link(&mut self, index: u32, name: &str) -> bool {
         self.route.read_link(Which::Index(index)).is_ok_and(|link| link.name == name)
     }

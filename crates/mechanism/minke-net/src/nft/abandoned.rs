@@ -4,7 +4,7 @@
 //! for them; whichever engine starts next takes them away. An engine makes its bridge before its rules, so rules without a bridge are
 //! never those of one that is just starting.
 
-use super::apply::{FoundChain, read_chains, remove_table};
+use super::apply::{FoundChain, read_chains, remove_tables};
 use super::foreign::{marked_bridges, remove_passage};
 use super::plan::bridge_of_table;
 use crate::netlink::{NetlinkError, Socket};
@@ -29,7 +29,7 @@ fn plan_sweep(chains: &[FoundChain], links: &[String]) -> Vec<String> {
 pub(crate) fn sweep(socket: &mut Socket, links: &[String]) -> Result<Vec<String>, NetlinkError> {
     let mut swept = Vec::new();
     for table in plan_sweep(&read_chains(socket)?, links) {
-        remove_table(socket, &table)?;
+        remove_tables(socket, &table)?;
         swept.extend(bridge_of_table(&table).map(str::to_owned));
     }
     for bridge in marked_bridges(socket)? {

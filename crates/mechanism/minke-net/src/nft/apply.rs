@@ -2,8 +2,10 @@
 
 use rustix::io::Errno;
 
-use super::plan::{ADMIN, Chain, FORWARD, Hook, Table, VerdictMap};
-use super::rule::{Rule, interface_bytes, write_expressions, write_verdict};
+use super::plan::{ADMIN, FORWARD, PER_BRIDGE};
+use super::rule::Rule;
+use super::table::{Chain, Element, Family, Holds, Kind, Set, Table};
+use super::wire::{key_bytes, write_expressions, write_value};
 use crate::netlink::message::{APPEND, CREATE};
 use crate::netlink::{Attributes, Batch, Message, NetlinkError, Socket};
 
@@ -26,11 +28,12 @@ const DELETE_ELEMENT: u16 = SUBSYSTEM | 14;
 
 const GENERIC_FIXED: usize = 4;
 const UNSPECIFIED: u8 = 0;
-const INET: u8 = 1;
 const MAP: u32 = 8;
-const TYPE_INTERFACE_NAME: u32 = 41;
-const INTERFACE_NAME_BYTES: u32 = 16;
 const TYPE_VERDICT: u32 = 0xffff_ff00;
+/// How many bits `nft` gives to each type of a compound key.
+const TYPE_BITS: u32 = 6;
+/// An attribute holds less than 64 KiB; of elements this many fit by far.
+const ELEMENTS_AT_ONCE: usize = 400;
 /// Kinds of notes in a rule's and in a set's user data.
 const COMMENT: u8 = 0;
 const KEY_BYTE_ORDER: u8 = 0;
@@ -67,7 +70,25 @@ impl Transaction {
         Self { batch }
     }
 
-    fn push(&mut self, what: String, family: u8, kind: u16, flags: u16, fill: impl FnOnce(&mut Message<'_>)) {
+    fn push(
+        &mut self,
+        what: String,
+        family: Family,
+        kind: u16,
+        flags: u16,
+        fill: impl FnOnce(&mut Message<'_>),
+    ) {
+        self.push_raw(what, family.number(), kind, flags, fill);
+    }
+
+    fn push_raw(
+        &mut self,
+        what: String,
+        family: u8,
+        kind: u16,
+        flags: u16,
+        fill: impl FnOnce(&mut Message<'_>),
+    ) {
         self.batch.push(what, kind, flags, |m| {
             m.fixed(&[family, 0, 0, 0]);
             fill(m);
@@ -83,18 +104,22 @@ impl Transaction {
         socket.apply(self.batch)
     }
 
-    fn add_chain(&mut self, table: &str, chain: &Chain) {
-        self.push(format!("add chain {table} {}", chain.name), INET, NEW_CHAIN, CREATE, |m| {
+    fn add_table(&mut self, family: Family, name: &str) {
+        self.push(format!("add table {name}"), family, NEW_TABLE, CREATE, |m| {
+            m.text(1, name);
+            m.be32(2, 0);
+        });
+    }
+
+    fn add_chain(&mut self, family: Family, table: &str, chain: &Chain) {
+        self.push(format!("add chain {table} {}", chain.name), family, NEW_CHAIN, CREATE, |m| {
             m.text(1, table);
             m.text(3, &chain.name);
             if let Some(base) = &chain.base {
-                let (number, priority, kind) = match base.hook {
-                    Hook::Forward => (2, 0, "filter"),
-                    Hook::Postrouting => (4, 100, "nat"),
-                };
+                let (kind, number, priority) = base.hook.place();
                 m.nest(4, |m| {
                     m.be32(1, number);
-                    m.be32(2, priority);
+                    m.be32(2, priority.cast_unsigned());
                 });
                 m.be32(5, u32::from(!base.drops));
                 m.text(7, kind);
@@ -102,42 +127,74 @@ impl Transaction {
         });
     }
 
-    fn add_map(&mut self, table: &str, map: &VerdictMap, id: u32) {
-        self.push(format!("add map {table} {}", map.name), INET, NEW_SET, CREATE, |m| {
+    fn add_set(&mut self, family: Family, table: &str, set: &Set, id: u32) {
+        self.push(format!("add set {table} {}", set.name), family, NEW_SET, CREATE, |m| {
+            let (number, width) = compound(&set.key);
             m.text(1, table);
-            m.text(2, &map.name);
-            m.be32(3, MAP);
-            m.be32(4, TYPE_INTERFACE_NAME);
-            m.be32(5, INTERFACE_NAME_BYTES);
-            m.be32(6, TYPE_VERDICT);
-            m.be32(7, 0);
+            m.text(2, &set.name);
+            m.be32(3, if set.holds == Holds::Nothing { 0 } else { MAP });
+            m.be32(4, number);
+            m.be32(5, width);
+            match &set.holds {
+                Holds::Nothing => {}
+                Holds::Verdict => {
+                    m.be32(6, TYPE_VERDICT);
+                    m.be32(7, 0);
+                }
+                Holds::These(kinds) => {
+                    let (number, width) = compound(kinds);
+                    m.be32(6, number);
+                    m.be32(7, width);
+                }
+            }
             m.be32(10, id);
-            // A note to `nft`, without which it lists the names as empty: keys are in the host's byte order.
-            let [a, b, c, d] = KEYS_OF_HOST_ORDER.to_ne_bytes();
-            m.bytes(13, &[KEY_BYTE_ORDER, 4, a, b, c, d]);
+            if set.key == [Kind::Interface] {
+                // A note to `nft`, without which it lists the names as empty: keys are in the host's byte order.
+                let [a, b, c, d] = KEYS_OF_HOST_ORDER.to_ne_bytes();
+                m.bytes(13, &[KEY_BYTE_ORDER, 4, a, b, c, d]);
+            }
         });
     }
 
-    fn add_elements(&mut self, table: &str, map: &VerdictMap) {
-        if map.elements.is_empty() {
-            return;
-        }
-        self.push(format!("add elements to map {table} {}", map.name), INET, NEW_ELEMENT, CREATE, |m| {
-            m.text(1, table);
-            m.text(2, &map.name);
-            m.nest(3, |m| {
-                for (interface, verdict) in &map.elements {
-                    m.nest(1, |m| {
-                        m.nest(1, |m| m.bytes(1, &interface_bytes(interface)));
-                        write_verdict(m, 2, verdict);
-                    });
-                }
+    /// Adds elements to a set that is there. Ones that are there already with the same content stay.
+    pub(crate) fn add_elements(&mut self, family: Family, table: &str, set: &str, elements: &[Element]) {
+        self.elements(NEW_ELEMENT, CREATE, "add elements to", family, table, set, elements);
+    }
+
+    /// Takes elements out of a set; the whole is refused if one is not there.
+    pub(crate) fn delete_elements(&mut self, family: Family, table: &str, set: &str, elements: &[Element]) {
+        self.elements(DELETE_ELEMENT, 0, "delete elements of", family, table, set, elements);
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what the two above have in common")]
+    fn elements(
+        &mut self,
+        kind: u16,
+        flags: u16,
+        what: &str,
+        family: Family,
+        table: &str,
+        set: &str,
+        elements: &[Element],
+    ) {
+        for some in elements.chunks(ELEMENTS_AT_ONCE) {
+            self.push(format!("{what} set {table} {set}"), family, kind, flags, |m| {
+                m.text(1, table);
+                m.text(2, set);
+                m.nest(3, |m| {
+                    for element in some {
+                        m.nest(1, |m| {
+                            m.nest(1, |m| m.bytes(1, &key_bytes(&element.key)));
+                            write_value(m, 2, &element.value);
+                        });
+                    }
+                });
             });
-        });
+        }
     }
 
     pub(crate) fn append_rule(&mut self, family: u8, table: &str, chain: &str, rule: &Rule) {
-        self.push(format!("add rule {table} {chain} {rule}"), family, NEW_RULE, CREATE | APPEND, |m| {
+        self.push_raw(format!("add rule {table} {chain} {rule}"), family, NEW_RULE, CREATE | APPEND, |m| {
             m.text(1, table);
             m.text(2, chain);
             m.nest(4, |m| write_expressions(m, &rule.expressions));
@@ -148,15 +205,15 @@ impl Transaction {
     }
 
     pub(crate) fn delete_rule(&mut self, family: u8, table: &str, chain: &str, handle: [u8; 8]) {
-        self.push(format!("delete rule of {table} {chain}"), family, DELETE_RULE, 0, |m| {
+        self.push_raw(format!("delete rule of {table} {chain}"), family, DELETE_RULE, 0, |m| {
             m.text(1, table);
             m.text(2, chain);
             m.bytes(3, &handle);
         });
     }
 
-    fn flush_chain(&mut self, table: &str, chain: &str) {
-        self.push(format!("flush chain {table} {chain}"), INET, DELETE_RULE, 0, |m| {
+    fn flush_chain(&mut self, family: Family, table: &str, chain: &str) {
+        self.push(format!("flush chain {table} {chain}"), family, DELETE_RULE, 0, |m| {
             m.text(1, table);
             m.text(2, chain);
         });
@@ -171,115 +228,139 @@ fn comment_bytes(comment: &str) -> Vec<u8> {
     [&[COMMENT, length][..], &text].concat()
 }
 
+/// `nft`'s number for a compound of types, and its width.
+fn compound(kinds: &[Kind]) -> (u32, u32) {
+    kinds.iter().fold((0, 0), |(number, width), kind| {
+        let (one, bytes) = kind.number_and_width();
+        (number << TYPE_BITS | one, width + bytes)
+    })
+}
+
 /// What of a table is there already.
 #[derive(Debug, Default)]
 struct Existing {
     chains: Vec<FoundChain>,
-    maps: Vec<String>,
+    sets: Vec<String>,
 }
 
-/// Replaces the table's content by the plan's. The administrator's chain keeps what is in it.
-pub(crate) fn apply_table(socket: &mut Socket, plan: &Table) -> Result<(), NetlinkError> {
-    let existing = read_existing(socket, &plan.name)?;
+/// Replaces the tables' content by the plan's. The administrator's chain keeps what is in it.
+pub(crate) fn apply_tables(socket: &mut Socket, plan: &[Table]) -> Result<(), NetlinkError> {
     let mut transaction = Transaction::new();
-    transaction.push(format!("add table {}", plan.name), INET, NEW_TABLE, CREATE, |m| {
-        m.text(1, &plan.name);
-        m.be32(2, 0);
-    });
-    clear(&mut transaction, plan, &existing);
-    for chain in &plan.chains {
-        transaction.add_chain(&plan.name, chain);
-    }
-    for (id, map) in (1..).zip(&plan.maps) {
-        if !existing.maps.contains(&map.name) {
-            transaction.add_map(&plan.name, map, id);
-        }
-        transaction.add_elements(&plan.name, map);
-    }
-    for chain in &plan.chains {
-        for rule in &chain.rules {
-            transaction.append_rule(INET, &plan.name, &chain.name, rule);
-        }
+    for table in plan {
+        let existing = read_existing(socket, table.family, &table.name)?;
+        transaction.add_table(table.family, &table.name);
+        clear(&mut transaction, table, &existing);
+        add(&mut transaction, table, &existing);
     }
     transaction.commit(socket)
 }
 
-fn clear(transaction: &mut Transaction, plan: &Table, existing: &Existing) {
-    let table = &plan.name;
-    for chain in existing.chains.iter().filter(|chain| chain.name != ADMIN) {
-        transaction.flush_chain(table, &chain.name);
+fn add(transaction: &mut Transaction, plan: &Table, existing: &Existing) {
+    let (family, name) = (plan.family, plan.name.as_str());
+    for chain in &plan.chains {
+        transaction.add_chain(family, name, chain);
     }
-    for map in &existing.maps {
-        transaction.push(format!("flush map {table} {map}"), INET, DELETE_ELEMENT, 0, |m| {
+    for (id, set) in (1..).zip(&plan.sets) {
+        if !existing.sets.contains(&set.name) {
+            transaction.add_set(family, name, set, id);
+        }
+        transaction.add_elements(family, name, &set.name, &set.elements);
+    }
+    for chain in &plan.chains {
+        for rule in &chain.rules {
+            transaction.append_rule(family.number(), name, &chain.name, rule);
+        }
+    }
+}
+
+fn clear(transaction: &mut Transaction, plan: &Table, existing: &Existing) {
+    let (family, table) = (plan.family, plan.name.as_str());
+    for chain in existing.chains.iter().filter(|chain| chain.name != ADMIN) {
+        transaction.flush_chain(family, table, &chain.name);
+    }
+    for set in &existing.sets {
+        transaction.push(format!("flush set {table} {set}"), family, DELETE_ELEMENT, 0, |m| {
             m.text(1, table);
-            m.text(2, map);
+            m.text(2, set);
         });
     }
-    let stale_map = |name: &&String| plan.maps.iter().all(|map| map.name != **name);
-    for map in existing.maps.iter().filter(stale_map) {
-        transaction.push(format!("delete map {table} {map}"), INET, DELETE_SET, 0, |m| {
+    let stale_set = |name: &&String| plan.sets.iter().all(|set| set.name != **name);
+    for set in existing.sets.iter().filter(stale_set) {
+        transaction.push(format!("delete set {table} {set}"), family, DELETE_SET, 0, |m| {
             m.text(1, table);
-            m.text(2, map);
+            m.text(2, set);
         });
     }
     // The administrator may have added chains too; only those named like minke's own per-bridge chains are minke's to delete.
     let stale_chain = |chain: &&FoundChain| {
-        let ours = plan
-            .maps
+        let ours = PER_BRIDGE
             .iter()
-            .any(|map| chain.name.strip_prefix(&map.name).is_some_and(|rest| rest.starts_with('-')));
+            .any(|start| chain.name.strip_prefix(start).is_some_and(|rest| rest.starts_with('-')));
         ours && plan.chains.iter().all(|planned| planned.name != chain.name)
     };
     for chain in existing.chains.iter().filter(stale_chain) {
-        transaction.push(format!("delete chain {table} {}", chain.name), INET, DELETE_CHAIN, 0, |m| {
+        transaction.push(format!("delete chain {table} {}", chain.name), family, DELETE_CHAIN, 0, |m| {
             m.text(1, table);
             m.text(3, &chain.name);
         });
     }
 }
 
-/// Removes the table with all it holds; one that is not there is no error.
-pub(crate) fn remove_table(socket: &mut Socket, name: &str) -> Result<(), NetlinkError> {
+/// Removes a table with all it holds; one that is not there is no error.
+pub(crate) fn remove_table(socket: &mut Socket, family: Family, name: &str) -> Result<(), NetlinkError> {
     let mut transaction = Transaction::new();
-    transaction.push(format!("delete table {name}"), INET, DELETE_TABLE, 0, |m| m.text(1, name));
+    transaction.push(format!("delete table {name}"), family, DELETE_TABLE, 0, |m| m.text(1, name));
     match transaction.commit(socket) {
-        Err(error) if error.errno() == Some(Errno::NOENT) => Ok(()),
+        // A kernel without frames' tables has none to remove.
+        Err(error) if matches!(error.errno(), Some(Errno::NOENT | Errno::AFNOSUPPORT | Errno::OPNOTSUPP)) => {
+            Ok(())
+        }
         result => result,
     }
 }
 
-fn read_existing(socket: &mut Socket, table: &str) -> Result<Existing, NetlinkError> {
+/// Removes both of an engine's tables.
+pub(crate) fn remove_tables(socket: &mut Socket, name: &str) -> Result<(), NetlinkError> {
+    remove_table(socket, Family::Bridge, name).and(remove_table(socket, Family::Inet, name))
+}
+
+fn read_existing(socket: &mut Socket, family: Family, table: &str) -> Result<Existing, NetlinkError> {
     let chains = read_chains(socket)?
         .into_iter()
-        .filter(|chain| chain.family == INET && chain.table == table)
+        .filter(|chain| chain.family == family.number() && chain.table == table)
         .collect();
     let mut batch = Batch::new();
     batch.push("list sets", GET_SET, 0, |m| {
-        m.fixed(&[INET, 0, 0, 0]);
+        m.fixed(&[family.number(), 0, 0, 0]);
     });
-    let maps = socket.dump(batch, |kind, payload| {
+    let sets = socket.dump(batch, |kind, payload| {
         let attributes = Attributes::after(payload, GENERIC_FIXED);
         (kind == NEW_SET && attributes.text(1)? == table).then(|| attributes.text(2)).flatten()
     })?;
     // Anonymous sets belong to the rules that use them and go with them.
-    let maps = maps.into_iter().filter(|name| !name.starts_with("__")).collect();
-    Ok(Existing { chains, maps })
+    let sets = sets.into_iter().filter(|name| !name.starts_with("__")).collect();
+    Ok(Existing { chains, sets })
 }
 
 /// Whether every chain of the plan is there. Rules within are not compared: who removes single ones means it.
-pub(crate) fn has_table(socket: &mut Socket, plan: &Table) -> Result<bool, NetlinkError> {
+pub(crate) fn has_tables(socket: &mut Socket, plan: &[Table]) -> Result<bool, NetlinkError> {
     let chains = read_chains(socket)?;
-    let there =
-        |name: &str| chains.iter().any(|c| c.family == INET && c.table == plan.name && c.name == name);
-    Ok(plan.chains.iter().all(|chain| there(&chain.name)))
+    Ok(plan.iter().all(|table| {
+        let there = |name: &str| {
+            chains
+                .iter()
+                .any(|c| c.family == table.family.number() && c.table == table.name && c.name == name)
+        };
+        table.chains.iter().all(|chain| there(&chain.name))
+    }))
 }
 
 /// Whether the table's forward chain drops what nobody accepts: the sign that the engine once switched forwarding on.
 pub(crate) fn read_guard(socket: &mut Socket, table: &str) -> Result<bool, NetlinkError> {
     let chains = read_chains(socket)?;
-    Ok(chains
-        .iter()
-        .any(|chain| chain.family == INET && chain.table == table && chain.name == FORWARD && chain.drops))
+    Ok(chains.iter().any(|chain| {
+        chain.family == Family::Inet.number() && chain.table == table && chain.name == FORWARD && chain.drops
+    }))
 }
 
 /// Every chain of the host's namespace.

@@ -1,32 +1,11 @@
-//! Rules as values: the handful of matches and statements that minke's table is made of, their wire form, and their text in `nft`'s
-//! own notation, in which golden files are written and an administrator reads them.
+//! Rules as values: the handful of matches and statements that minke's tables are made of, and their text in `nft`'s own notation, in
+//! which golden files are written and an administrator reads them. Their wire form is [`super::wire`]'s.
 
 use std::fmt;
+use std::net::SocketAddr;
 
-use crate::address::Ipv4Net;
-use crate::netlink::Message;
-
-const EXPRESSION_ELEMENT: u16 = 1;
-const EXPRESSION_NAME: u16 = 1;
-const EXPRESSION_DATA: u16 = 2;
-const DATA_VALUE: u16 = 1;
-const DATA_VERDICT: u16 = 2;
-const VERDICT_CODE: u16 = 1;
-const VERDICT_CHAIN: u16 = 2;
-const VERDICT_REGISTER: u32 = 0;
-const REGISTER: u32 = 1;
-
-const META_INPUT_NAME: u32 = 6;
-const META_OUTPUT_NAME: u32 = 7;
-const META_PROTOCOL_FAMILY: u32 = 15;
-const PROTOCOL_IPV4: u8 = 2;
-const COMPARE_EQUAL: u32 = 0;
-const COMPARE_UNEQUAL: u32 = 1;
-const NETWORK_HEADER: u32 = 1;
-const IPV4_SOURCE: u32 = 12;
-const CT_STATE: u32 = 0;
-const CT_ESTABLISHED_OR_RELATED: u32 = 2 | 4;
-const INTERFACE_NAME: usize = 16;
+use crate::address::IpNet;
+use crate::ports::Protocol;
 
 /// The interface a packet came by, or leaves by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,17 +15,43 @@ pub(crate) enum Side {
 }
 
 impl Side {
-    fn key(self) -> u32 {
+    fn word(self) -> &'static str {
         match self {
-            Self::Input => META_INPUT_NAME,
-            Self::Output => META_OUTPUT_NAME,
+            Self::Input => "iif",
+            Self::Output => "oif",
         }
     }
+}
+
+/// Which end of a packet's way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Source,
+    Destination,
+}
+
+/// The two versions of IP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ip {
+    V4,
+    V6,
+}
+
+impl Ip {
+    pub(crate) const BOTH: [Self; 2] = [Self::V4, Self::V6];
 
     fn word(self) -> &'static str {
         match self {
-            Self::Input => "iifname",
-            Self::Output => "oifname",
+            Self::V4 => "ip",
+            Self::V6 => "ip6",
+        }
+    }
+
+    /// As it stands in the names of maps.
+    pub(crate) fn digit(self) -> u8 {
+        match self {
+            Self::V4 => 4,
+            Self::V6 => 6,
         }
     }
 }
@@ -58,6 +63,14 @@ pub(crate) enum Verdict {
     Jump(String),
 }
 
+/// A part of a packet by which a set or map is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Field {
+    Address(Ip, End),
+    Transport,
+    Port(End),
+}
+
 /// One part of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Expression {
@@ -66,13 +79,62 @@ pub(crate) enum Expression {
         equal: bool,
         name: String,
     },
-    SourceIn(Ipv4Net),
+    /// The interface is a member of the set.
+    InterfaceIn {
+        side: Side,
+        set: String,
+    },
+    /// The interface is of a group.
+    Group {
+        side: Side,
+        group: u32,
+    },
+    AddressIn {
+        end: End,
+        net: IpNet,
+        equal: bool,
+    },
+    /// In a table of both versions: the packet's.
+    Version(Ip),
+    /// In a table of frames: what the frame carries.
+    Carries(Ip),
+    CarriesArp,
+    /// What IPv6 has instead of ARP.
+    NeighbourDiscovery,
+    /// The destination is an address of the host.
+    DestinationIsLocal,
     EstablishedOrRelated,
+    /// The connection's destination was rewritten.
+    WasDnated,
+    Port {
+        end: End,
+        protocol: Protocol,
+        port: u16,
+    },
+    /// Changes a port and nothing else: no connection is tracked for it.
+    SetPort {
+        end: End,
+        protocol: Protocol,
+        port: u16,
+    },
+    /// The fields together are a member of the set.
+    Member {
+        fields: Vec<Field>,
+        set: String,
+    },
     /// The verdict that a map holds for the interface.
     VerdictOf {
         side: Side,
         map: String,
     },
+    /// Rewrites the destination to what the map holds for the fields; a packet without an element goes on.
+    Dnat {
+        version: Ip,
+        fields: Vec<Field>,
+        map: String,
+    },
+    MarkBit(u32),
+    SetMarkBit(u32),
     Counter,
     Masquerade,
     Verdict(Verdict),
@@ -91,6 +153,23 @@ impl Rule {
     }
 }
 
+/// A part of an element's key, or what an element holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Atom {
+    Interface(String),
+    Address(std::net::IpAddr),
+    Transport(Protocol),
+    Port(u16),
+}
+
+/// What a set's element holds besides its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Value {
+    Nothing,
+    Verdict(Verdict),
+    Target(SocketAddr),
+}
+
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -101,15 +180,62 @@ impl fmt::Display for Verdict {
     }
 }
 
+impl End {
+    fn letter(self) -> char {
+        match self {
+            Self::Source => 's',
+            Self::Destination => 'd',
+        }
+    }
+}
+
+fn not(equal: bool) -> &'static str {
+    if equal { "" } else { "!= " }
+}
+
+fn joined(fields: &[Field]) -> String {
+    let texts: Vec<String> = fields
+        .iter()
+        .map(|field| match field {
+            Field::Address(version, end) => format!("{} {}addr", version.word(), end.letter()),
+            Field::Transport => "meta l4proto".to_owned(),
+            Field::Port(end) => format!("th {}port", end.letter()),
+        })
+        .collect();
+    texts.join(" . ")
+}
+
 impl fmt::Display for Expression {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Interface { side, equal, name } => {
-                write!(f, "{} {}\"{name}\"", side.word(), if *equal { "" } else { "!= " })
+                write!(f, "{}name {}\"{name}\"", side.word(), not(*equal))
             }
-            Self::SourceIn(net) => write!(f, "ip saddr {net}"),
+            Self::InterfaceIn { side, set } => write!(f, "{}name @{set}", side.word()),
+            Self::Group { side, group } => write!(f, "{}group {group}", side.word()),
+            Self::AddressIn { end, net, equal } => {
+                let word = if net.is_v6() { Ip::V6.word() } else { Ip::V4.word() };
+                write!(f, "{word} {}addr {}{}", end.letter(), not(*equal), net.network())
+            }
+            Self::Version(Ip::V4) => f.write_str("meta nfproto ipv4"),
+            Self::Version(Ip::V6) => f.write_str("meta nfproto ipv6"),
+            Self::Carries(version) => write!(f, "meta protocol {}", version.word()),
+            Self::CarriesArp => f.write_str("meta protocol arp"),
+            Self::NeighbourDiscovery => f.write_str("icmpv6 type 133-137"),
+            Self::DestinationIsLocal => f.write_str("fib daddr type local"),
             Self::EstablishedOrRelated => f.write_str("ct state established,related"),
-            Self::VerdictOf { side, map } => write!(f, "{} vmap @{map}", side.word()),
+            Self::WasDnated => f.write_str("ct status dnat"),
+            Self::Port { end, protocol, port } => write!(f, "{protocol} {}port {port}", end.letter()),
+            Self::SetPort { end, protocol, port } => {
+                write!(f, "{protocol} {}port set {port}", end.letter())
+            }
+            Self::Member { fields, set } => write!(f, "{} @{set}", joined(fields)),
+            Self::VerdictOf { side, map } => write!(f, "{}name vmap @{map}", side.word()),
+            Self::Dnat { version, fields, map } => {
+                write!(f, "dnat {} to {} map @{map}", version.word(), joined(fields))
+            }
+            Self::MarkBit(bit) => write!(f, "meta mark & {bit:#x} == {bit:#x}"),
+            Self::SetMarkBit(bit) => write!(f, "meta mark set meta mark | {bit:#x}"),
             Self::Counter => f.write_str("counter"),
             Self::Masquerade => f.write_str("masquerade"),
             Self::Verdict(verdict) => verdict.fmt(f),
@@ -129,112 +255,23 @@ impl fmt::Display for Rule {
     }
 }
 
-/// An interface's name as the kernel compares it: padded with zeros to its full width.
-pub(crate) fn interface_bytes(name: &str) -> [u8; INTERFACE_NAME] {
-    let mut bytes = [0; INTERFACE_NAME];
-    for (to, from) in bytes.iter_mut().zip(name.bytes().take(INTERFACE_NAME - 1)) {
-        *to = from;
-    }
-    bytes
-}
-
-/// A verdict as the data of an immediate or of a map's element.
-pub(crate) fn write_verdict(m: &mut Message<'_>, kind: u16, verdict: &Verdict) {
-    m.nest(kind, |m| {
-        m.nest(DATA_VERDICT, |m| match verdict {
-            Verdict::Drop => m.be32(VERDICT_CODE, 0),
-            Verdict::Accept => m.be32(VERDICT_CODE, 1),
-            Verdict::Jump(chain) => {
-                m.be32(VERDICT_CODE, (-3_i32).cast_unsigned());
-                m.text(VERDICT_CHAIN, chain);
-            }
-        });
-    });
-}
-
-/// Writes the expressions as list elements.
-pub(crate) fn write_expressions(m: &mut Message<'_>, expressions: &[Expression]) {
-    for expression in expressions {
-        write_expression(m, expression);
+impl fmt::Display for Atom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Interface(name) => write!(f, "\"{name}\""),
+            Self::Address(address) => address.fmt(f),
+            Self::Transport(protocol) => protocol.fmt(f),
+            Self::Port(port) => port.fmt(f),
+        }
     }
 }
 
-fn element(m: &mut Message<'_>, name: &str, data: impl FnOnce(&mut Message<'_>)) {
-    m.nest(EXPRESSION_ELEMENT, |m| {
-        m.text(EXPRESSION_NAME, name);
-        m.nest(EXPRESSION_DATA, data);
-    });
-}
-
-fn write_expression(m: &mut Message<'_>, expression: &Expression) {
-    match expression {
-        Expression::Interface { side, equal, name } => {
-            load_meta(m, side.key());
-            compare(m, *equal, &interface_bytes(name));
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => Ok(()),
+            Self::Verdict(verdict) => write!(f, " : {verdict}"),
+            Self::Target(target) => write!(f, " : {} . {}", target.ip(), target.port()),
         }
-        Expression::SourceIn(net) => {
-            // The table is of both families: make sure that this is IPv4 before reading its header.
-            load_meta(m, META_PROTOCOL_FAMILY);
-            compare(m, true, &[PROTOCOL_IPV4]);
-            element(m, "payload", |m| {
-                m.be32(1, REGISTER);
-                m.be32(2, NETWORK_HEADER);
-                m.be32(3, IPV4_SOURCE);
-                m.be32(4, 4);
-            });
-            mask(m, &net.mask().to_be_bytes());
-            compare(m, true, &net.network().address().octets());
-        }
-        Expression::EstablishedOrRelated => {
-            element(m, "ct", |m| {
-                m.be32(1, REGISTER);
-                m.be32(2, CT_STATE);
-            });
-            // Connection state is a number of the host's byte order.
-            mask(m, &CT_ESTABLISHED_OR_RELATED.to_ne_bytes());
-            compare(m, false, &[0; 4]);
-        }
-        Expression::VerdictOf { side, map } => {
-            load_meta(m, side.key());
-            element(m, "lookup", |m| {
-                m.text(1, map);
-                m.be32(2, REGISTER);
-                m.be32(3, VERDICT_REGISTER);
-            });
-        }
-        Expression::Counter => element(m, "counter", |m| {
-            m.be64(1, 0);
-            m.be64(2, 0);
-        }),
-        Expression::Masquerade => element(m, "masq", |_| {}),
-        Expression::Verdict(verdict) => element(m, "immediate", |m| {
-            m.be32(1, VERDICT_REGISTER);
-            write_verdict(m, 2, verdict);
-        }),
     }
-}
-
-fn load_meta(m: &mut Message<'_>, key: u32) {
-    element(m, "meta", |m| {
-        m.be32(1, REGISTER);
-        m.be32(2, key);
-    });
-}
-
-fn compare(m: &mut Message<'_>, equal: bool, value: &[u8]) {
-    element(m, "cmp", |m| {
-        m.be32(1, REGISTER);
-        m.be32(2, if equal { COMPARE_EQUAL } else { COMPARE_UNEQUAL });
-        m.nest(3, |m| m.bytes(DATA_VALUE, value));
-    });
-}
-
-fn mask(m: &mut Message<'_>, bits: &[u8; 4]) {
-    element(m, "bitwise", |m| {
-        m.be32(1, REGISTER);
-        m.be32(2, REGISTER);
-        m.be32(3, 4);
-        m.nest(4, |m| m.bytes(DATA_VALUE, bits));
-        m.nest(5, |m| m.bytes(DATA_VALUE, &[0; 4]));
-    });
 }

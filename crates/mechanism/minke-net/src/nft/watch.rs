@@ -7,6 +7,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -16,39 +17,13 @@ use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, netlink, recv, socket_with};
 use rustix::pipe::{PipeFlags, pipe_with};
 
-use super::apply::{apply_table, has_table};
-use super::foreign::apply_passage;
-use super::plan::Table;
-use crate::netlink::{NetlinkError, Socket};
+use super::filter::Filter;
+use crate::state::lock;
 
 /// Multicast group of rule set changes: NFNLGRP_NFTABLES is the seventh.
 const CHANGES: u32 = 1 << 6;
 /// Managers change rules in bursts; and one that insists on removing ours must not be fought without pause.
 const REST: Duration = Duration::from_millis(500);
-
-/// What must hold.
-#[derive(Clone, Debug)]
-pub(crate) struct Firewall {
-    pub(crate) table: Table,
-    pub(crate) bridge: String,
-}
-
-impl Firewall {
-    /// Makes it hold, whatever is there; answers what stands in the way of it as warnings.
-    pub(crate) fn apply(&self, socket: &mut Socket) -> Result<Vec<String>, NetlinkError> {
-        apply_table(socket, &self.table)?;
-        apply_passage(socket, &self.table.name, &self.bridge)
-    }
-
-    /// Repairs only what is missing.
-    fn repair(&self, socket: &mut Socket) -> Result<(), NetlinkError> {
-        if !has_table(socket, &self.table)? {
-            tracing::warn!("table inet {} had been removed; its rules are put back", self.table.name);
-            apply_table(socket, &self.table)?;
-        }
-        apply_passage(socket, &self.table.name, &self.bridge).map(|_| ())
-    }
-}
 
 /// The waiting thread; dropping this ends it.
 #[derive(Debug)]
@@ -58,8 +33,8 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Begins to watch the calling thread's namespace; `socket` is what repairs are made with.
-    pub(crate) fn open(firewall: Firewall, mut socket: Socket) -> io::Result<Self> {
+    /// Begins to watch the calling thread's namespace.
+    pub(crate) fn open(filter: Arc<Mutex<Filter>>) -> io::Result<Self> {
         let changes = socket_with(
             AddressFamily::NETLINK,
             SocketType::RAW,
@@ -71,8 +46,9 @@ impl Watch {
         let thread = std::thread::Builder::new().name("minke-net-watch".to_owned()).spawn(move || {
             while wait(&changes, &stopped) {
                 drain(&changes);
-                if let Err(error) = firewall.repair(&mut socket) {
-                    tracing::warn!("cannot put the rules of {} back: {error}", firewall.bridge);
+                let mut filter = lock(&filter);
+                if let Err(error) = filter.repair() {
+                    tracing::warn!("cannot put the rules of {} back: {error}", filter.table());
                 }
             }
         })?;
