@@ -8,10 +8,8 @@ use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use minke_sys::spawn::{self, SharedCell};
-use minke_sys::{
-    Errno, Result, caps, fds, keyring, limits, mount, ns, process, procfs, pty, scm, seccomp, signals,
-};
+use minke_sys::spawn;
+use minke_sys::{Errno, Result, fds, mount, ns, process, procfs, scm, seccomp, signals};
 use rustix::fs::{Mode, OFlags};
 
 use crate::steps::{Phase, Step};
@@ -21,86 +19,14 @@ mod device;
 mod hook;
 mod loopback;
 mod mounting;
+mod privilege;
 mod program;
+mod script;
+mod stdio;
 
+use privilege::{become_root, drop_bounding, join_keyring, set_caps, set_user};
 pub(crate) use program::Table;
-
-/// What the parent learns of a child's fate, through memory both share.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Report {
-    /// The step that failed, or `RUNNING`.
-    pub(crate) step: u32,
-    /// The error number.
-    pub(crate) errno: i32,
-    /// A detail whose meaning depends on the step: the exit code of a hook, the candidate that was tried.
-    pub(crate) detail: i32,
-    /// Bit n: limit n was cut; bit 31: the out-of-memory score could not be lowered.
-    pub(crate) cut: u32,
-}
-
-/// No step has failed.
-pub(crate) const RUNNING: u32 = u32::MAX;
-
-/// The bit of [`Report::cut`] for the out-of-memory score.
-pub(crate) const CUT_OOM: u32 = 1 << 31;
-
-impl Report {
-    pub(crate) const fn new() -> Self {
-        Self { step: RUNNING, errno: 0, detail: 0, cut: 0 }
-    }
-}
-
-/// The first byte of a message from child to parent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Word {
-    /// The child waits at this phase (the second byte).
-    At = b'p',
-    /// The master of the terminal is attached.
-    Console = b'c',
-    /// The mount namespace is attached.
-    MountNamespace = b'm',
-    /// The seccomp listener is attached.
-    Listener = b's',
-    /// The pidfd of the child of an intermediate process is attached; its pid follows.
-    Born = b'b',
-}
-
-/// How the child learns that it may execute the program.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Gate<'a> {
-    /// One byte on this socket; its end means never.
-    Byte(BorrowedFd<'a>),
-    /// A connection to this listening socket.
-    Listener(BorrowedFd<'a>),
-}
-
-/// Everything the child works with.
-pub(crate) struct Script<'a> {
-    pub(crate) steps: &'a [Step],
-    pub(crate) report: &'a SharedCell<Report>,
-    /// The child's end of the socket to the parent.
-    pub(crate) socket: BorrowedFd<'a>,
-    /// The parent's ends of what they share.
-    pub(crate) foreign: &'a [BorrowedFd<'a>],
-    /// v1 cgroups: "0" is written to each.
-    pub(crate) tasks: &'a [OwnedFd],
-    /// Namespaces to join and their kinds, in order.
-    pub(crate) joined: &'a [(BorrowedFd<'a>, u64)],
-    /// A detached root mount.
-    pub(crate) root: Option<BorrowedFd<'a>>,
-    /// Bind mounts made by the parent.
-    pub(crate) prepared: &'a [OwnedFd],
-    /// 0, 1, 2; `None` when there is a terminal.
-    pub(crate) stdio: Option<[BorrowedFd<'a>; 3]>,
-    pub(crate) preserved: &'a [BorrowedFd<'a>],
-    pub(crate) gate: Option<Gate<'a>>,
-    pub(crate) filter: &'a [seccomp::Instruction],
-    pub(crate) filter_flags: u32,
-    /// Signals the parent ignores.
-    pub(crate) ignored: u64,
-    pub(crate) program: Table<'a>,
-}
+pub(crate) use script::{CUT_OOM, Gate, RUNNING, Report, Script, Word};
 
 /// The child at work. It lives on the child's own stack: what it opens must never be dropped, hence closed, by the parent.
 struct Player<'a> {
@@ -284,17 +210,6 @@ impl Player<'_> {
         }
     }
 
-    /// A forked child has copies of the parent's ends; while it holds them it would never see the parent go.
-    fn close_foreign(&self) {
-        for fd in self.foreign {
-            // SAFETY: the number is this child's own copy, in a table of its own; nothing in the child uses it.
-            #[expect(unsafe_code, reason = "closing by number what the parent owns by value")]
-            unsafe {
-                rustix::io::close(fd.as_raw_fd());
-            }
-        }
-    }
-
     fn await_parent(&self, phase: Phase) -> Result<()> {
         scm::send(self.socket, &[Word::At as u8, phase as u8], &[])?;
         let mut answer = [0u8; 1];
@@ -365,26 +280,6 @@ impl Player<'_> {
         }
     }
 
-    fn set_limit(&self, number: u32, limit: limits::Limit, lenient: bool) -> Result<()> {
-        if !lenient {
-            return limits::set(0, number, limit).map(drop);
-        }
-        if limits::set_as_far_as_allowed(number, limit)? {
-            self.update(|report| report.cut |= 1 << (number & 15));
-        }
-        Ok(())
-    }
-
-    fn set_oom_score(&self, value: &[u8], lenient: bool) -> Result<()> {
-        match self.write_proc(c"self/oom_score_adj", value) {
-            Err(Errno::ACCESS | Errno::PERM) if lenient => {
-                self.update(|report| report.cut |= CUT_OOM);
-                Ok(())
-            }
-            other => other,
-        }
-    }
-
     fn install_filter(&self) -> Result<()> {
         let listener = seccomp::install(self.filter, self.filter_flags)?;
         if let Some(listener) = listener {
@@ -413,84 +308,6 @@ impl Player<'_> {
         scm::send(self.socket, &[Word::MountNamespace as u8], &[namespace.as_fd()]).map(drop)
     }
 
-    fn set_up_console(&self, size: Option<pty::Size>, node: bool) -> Result<()> {
-        let root = self.root_dir()?;
-        let root = root.get()?;
-        let directory = OFlags::PATH | OFlags::DIRECTORY;
-        let pts = minke_sys::beneath::open_in_root(root, c"dev/pts", directory, Mode::empty())?;
-        mount::require_file_system(&pts, DEVPTS_SUPER_MAGIC)?;
-        let pair = pty::open_pair_at(&pts, c"ptmx")?;
-        if let Some(size) = size {
-            pty::set_size(&pair.slave, size)?;
-        }
-        if node {
-            self.bind_console(root, pair.slave.as_fd())?;
-        }
-        scm::send(self.socket, &[Word::Console as u8], &[pair.master.as_fd()])?;
-        pty::make_controlling(&pair.slave)?;
-        self.hands.terminal.set(Some(pair.slave));
-        Ok(())
-    }
-
-    fn place_stdio(&self, own: Option<u32>) -> Result<()> {
-        let terminal = Lent::of(&self.hands.terminal);
-        let stdio = match (&self.stdio, terminal.get()) {
-            (Some(stdio), _) => *stdio,
-            (None, Ok(slave)) => [slave; 3],
-            (None, Err(errno)) => return Err(errno),
-        };
-        if let Some(uid) = own {
-            stdio.iter().try_for_each(|fd| give_away(*fd, uid))?;
-        }
-        self.arrange(stdio)
-    }
-
-    /// Puts descriptors where the program expects them. What the child still needs is moved out of the way first, so
-    /// that no number is overwritten before it has been copied.
-    fn arrange(&self, stdio: [BorrowedFd<'_>; 3]) -> Result<()> {
-        let count = i32::try_from(self.preserved.len()).map_err(|_many| Errno::MFILE)?;
-        let above = 3 + count;
-        let collides =
-            stdio.iter().zip(0..).any(|(fd, number)| fd.as_raw_fd() < above && fd.as_raw_fd() != number)
-                || !self.preserved.is_empty();
-        if !collides {
-            for (fd, number) in stdio.into_iter().zip(0..) {
-                // SAFETY: 0, 1 and 2 are the child's own copies; whoever owned them in the parent still does there.
-                #[expect(unsafe_code, reason = "descriptor numbers are placed for an exec")]
-                unsafe { fds::place(fd, number) }?;
-            }
-            return fds::cloexec_from(3);
-        }
-        self.arrange_colliding(stdio, above)
-    }
-
-    fn arrange_colliding(&self, stdio: [BorrowedFd<'_>; 3], above: i32) -> Result<()> {
-        // One at a time, highest target last: copies are made above every target number, then put in place.
-        let mut copies: [Option<OwnedFd>; 3] = [None, None, None];
-        for (copy, fd) in copies.iter_mut().zip(stdio) {
-            *copy = Some(rustix::io::fcntl_dupfd_cloexec(fd, above)?);
-        }
-        self.place_preserved(above)?;
-        for (copy, number) in copies.iter().flatten().zip(0..) {
-            // SAFETY: as above, these numbers are the child's own.
-            #[expect(unsafe_code, reason = "descriptor numbers are placed for an exec")]
-            unsafe { fds::place(copy, number) }?;
-        }
-        fds::cloexec_from(u32::try_from(above).map_err(|_negative| Errno::MFILE)?)
-    }
-
-    /// The launcher hands over preserved descriptors, the socket and the gate numbered above all targets (see
-    /// `launch::lift`), so placing them cannot overwrite one another.
-    fn place_preserved(&self, above: i32) -> Result<()> {
-        debug_assert!(self.preserved.iter().all(|fd| fd.as_raw_fd() >= above));
-        for (fd, number) in self.preserved.iter().zip(3..) {
-            // SAFETY: numbers below `above` are not in use by the child for anything else, see this function's comment.
-            #[expect(unsafe_code, reason = "descriptor numbers are placed for an exec")]
-            unsafe { fds::place(fd, number) }?;
-        }
-        Ok(())
-    }
-
     fn find_program(&self) -> Result<()> {
         match self.program.find() {
             Ok(index) => {
@@ -510,101 +327,11 @@ impl Player<'_> {
     }
 }
 
-const DEVPTS_SUPER_MAGIC: i64 = 0x1cd1;
-
-/// Root of the user namespace. The change of identity makes the process undumpable, and its `/proc` files the host's root's;
-/// `traceable` undoes that, for a child that is alone in its pid namespace.
-fn become_root(traceable: bool) -> Result<()> {
-    match process::set_groups(&[]) {
-        // A map made without privilege forbids it.
-        Ok(()) | Err(Errno::PERM) => {}
-        Err(errno) => return Err(errno),
-    }
-    process::set_gid(0)?;
-    process::set_uid(0)?;
-    if traceable { process::set_dumpable(true) } else { Ok(()) }
-}
-
-fn join_keyring(name: &std::ffi::CStr) -> Result<()> {
-    match keyring::join_session(name) {
-        Ok(serial) => match keyring::allow_owner_search(serial) {
-            Ok(()) | Err(Errno::ACCESS | Errno::NOKEY) => Ok(()),
-            Err(errno) => Err(errno),
-        },
-        // A kernel without keyrings, and a container engine that forbids them to us.
-        Err(Errno::NOSYS | Errno::PERM) => Ok(()),
-        Err(errno) => Err(errno),
-    }
-}
-
-/// A pipe or terminal made by root would not open through `/dev/stdout` for another user.
-fn give_away(fd: BorrowedFd<'_>, uid: u32) -> Result<()> {
-    let stat = rustix::fs::fstat(fd)?;
-    let kind = rustix::fs::FileType::from_raw_mode(stat.st_mode);
-    let is_null = kind.is_char_device() && stat.st_rdev == rustix::fs::makedev(1, 3);
-    if stat.st_uid == uid || is_null || kind.is_file() || kind.is_dir() {
-        return Ok(());
-    }
-    match rustix::fs::fchown(fd, Some(rustix::fs::Uid::from_raw(uid)), None) {
-        // A user id that is not mapped, a read-only file system, a socket of someone else's: not worth failing for.
-        Ok(()) | Err(Errno::INVAL | Errno::PERM | Errno::ROFS | Errno::OPNOTSUPP | Errno::OVERFLOW) => Ok(()),
-        Err(errno) => Err(errno),
-    }
-}
-
-fn drop_bounding(keep: caps::CapSet) -> Result<()> {
-    for number in 0..63u8 {
-        if keep.has(number) {
-            continue;
-        }
-        match caps::bounding_drop(number) {
-            Ok(()) => {}
-            // Past the last capability the kernel knows.
-            Err(Errno::INVAL) => return Ok(()),
-            Err(errno) => return Err(errno),
-        }
-    }
-    Ok(())
-}
-
 fn change_directory(path: &std::ffi::CStr, required: bool) -> Result<()> {
     match rustix::process::chdir(path) {
         Err(_) if !required => Ok(()),
         other => other,
     }
-}
-
-fn set_user(uid: u32, gid: u32, groups: Option<&[u32]>, keep: bool) -> Result<()> {
-    if let Some(groups) = groups {
-        match process::set_groups(groups) {
-            // Where setgroups is denied an empty list is what there is already.
-            Err(Errno::PERM) if groups.is_empty() => {}
-            other => other?,
-        }
-    }
-    if keep {
-        process::set_keep_capabilities(true)?;
-    }
-    process::set_gid(gid)?;
-    process::set_uid(uid)?;
-    if keep { process::set_keep_capabilities(false) } else { Ok(()) }
-}
-
-fn set_caps(plan: &crate::steps::CapsStep) -> Result<()> {
-    // A capability that the caller itself does not have cannot be given: it is left out, as runc does.
-    let have = caps::get()?.permitted;
-    let permitted = plan.permitted.and(have);
-    caps::set(caps::ThreadCaps {
-        effective: plan.effective.and(permitted),
-        permitted,
-        inheritable: plan.inheritable.and(have),
-    })?;
-    match caps::ambient_clear() {
-        Ok(()) | Err(Errno::INVAL) => {}
-        Err(errno) => return Err(errno),
-    }
-    let usable = permitted.and(plan.inheritable);
-    plan.ambient.and(usable).numbers().try_for_each(caps::ambient_raise)
 }
 
 /// The directory the program starts in must lie below the root: a descriptor of a host directory that leaked into the

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use minke_sys::mount::{Depth, Propagation};
 use minke_sys::pty::Size;
 use minke_sys::spawn::flags;
-use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType, LinuxPersonalityDomain, Process, Spec};
+use oci_spec::runtime::{Linux, LinuxIdMapping, Process, Spec};
 
 use crate::error::LaunchError;
 use crate::steps::{Phase, Step};
@@ -19,11 +19,15 @@ use crate::steps::{Phase, Step};
 pub mod devices;
 pub mod hooks;
 pub mod mounts;
+mod namespaces;
 pub mod process;
+mod settings;
 
 pub use mounts::CgroupView;
 use mounts::{MountInputs, Prepared};
+use namespaces::{Namespaces, plan_entering, plan_namespaces};
 use process::{ProcessInputs, Program};
+use settings::plan_settings;
 
 /// How a namespace comes about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -163,83 +167,6 @@ pub fn plan_launch(spec: &Spec, inputs: &Inputs<'_>) -> Result<Plan, LaunchError
     })
 }
 
-/// The namespaces of a container, sorted by what has to be done about them.
-#[derive(Debug, Default)]
-struct Namespaces {
-    new: u64,
-    joined: Vec<Joined>,
-    maps: Option<Maps>,
-    cgroup: bool,
-    time: bool,
-}
-
-impl Namespaces {
-    fn is_private(&self, kind: u64) -> bool {
-        self.new & kind != 0
-    }
-
-    fn is_own(&self, kind: u64) -> bool {
-        self.is_private(kind) || self.joined.iter().any(|joined| joined.kind == kind)
-    }
-}
-
-fn plan_namespaces(linux: &Linux, inputs: &Inputs<'_>) -> Result<Namespaces, LaunchError> {
-    let mut plan = Namespaces::default();
-    let mut seen = 0;
-    for namespace in linux.namespaces().iter().flatten() {
-        let kind = namespace_flag(namespace.typ());
-        if seen & kind != 0 {
-            return Err(LaunchError::plan(format!("the {} namespace is listed twice", namespace.typ())));
-        }
-        seen |= kind;
-        if kind == flags::NEWNET && inputs.netns {
-            continue;
-        }
-        match namespace.path().as_deref().filter(|path| !path.as_os_str().is_empty()) {
-            Some(path) => plan.joined.push(Joined { kind, path: path.to_owned() }),
-            None if kind == flags::NEWCGROUP => plan.cgroup = true,
-            None if kind == flags::NEWTIME => plan.time = true,
-            None => plan.new |= kind,
-        }
-    }
-    // The user namespace decides about the rights in all others, so it is entered first; the mount namespace last, since
-    // paths change their meaning there.
-    plan.joined.sort_by_key(|joined| match joined.kind {
-        flags::NEWUSER => 0,
-        flags::NEWNS => 2,
-        _ => 1,
-    });
-    let uids = linux.uid_mappings().clone().unwrap_or_default();
-    let gids = linux.gid_mappings().clone().unwrap_or_default();
-    if plan.new & flags::NEWUSER != 0 {
-        if uids.is_empty() || gids.is_empty() {
-            return Err(LaunchError::plan("a new user namespace needs uidMappings and gidMappings"));
-        }
-        plan.maps = Some(Maps { uids, gids });
-    } else if !uids.is_empty() && !plan.joined.iter().any(|joined| joined.kind == flags::NEWUSER) {
-        return Err(LaunchError::plan("uidMappings are given, but no user namespace"));
-    }
-    if plan.new & flags::NEWNS == 0 && !plan.joined.iter().any(|joined| joined.kind == flags::NEWNS) {
-        return Err(LaunchError::plan(
-            "a container without a mount namespace of its own is not supported: it would change the host's mounts",
-        ));
-    }
-    Ok(plan)
-}
-
-fn namespace_flag(kind: LinuxNamespaceType) -> u64 {
-    match kind {
-        LinuxNamespaceType::Mount => flags::NEWNS,
-        LinuxNamespaceType::Cgroup => flags::NEWCGROUP,
-        LinuxNamespaceType::Uts => flags::NEWUTS,
-        LinuxNamespaceType::Ipc => flags::NEWIPC,
-        LinuxNamespaceType::User => flags::NEWUSER,
-        LinuxNamespaceType::Pid => flags::NEWPID,
-        LinuxNamespaceType::Network => flags::NEWNET,
-        LinuxNamespaceType::Time => flags::NEWTIME,
-    }
-}
-
 fn refuse_unsupported(linux: &Linux) -> Result<(), LaunchError> {
     let refuse = |what: &str| Err(LaunchError::plan(format!("{what} is not supported")));
     if linux.intel_rdt().is_some() {
@@ -252,56 +179,6 @@ fn refuse_unsupported(linux: &Linux) -> Result<(), LaunchError> {
         return refuse("linux.memoryPolicy (NUMA)");
     }
     Ok(())
-}
-
-fn plan_entering(
-    steps: &mut Vec<Step>,
-    linux: &Linux,
-    namespaces: &Namespaces,
-    inputs: &Inputs<'_>,
-) -> Result<(), LaunchError> {
-    if inputs.cgroup {
-        steps.push(Step::JoinCgroup);
-    }
-    if namespaces.is_own(flags::NEWUSER) {
-        steps.push(Step::AwaitParent(Phase::Mapping));
-        steps.push(Step::BecomeRoot { traceable: namespaces.is_private(flags::NEWPID) });
-    }
-    if inputs.netns
-        || namespaces.joined.iter().any(|joined| !matches!(joined.kind, flags::NEWUSER | flags::NEWPID))
-    {
-        steps.push(Step::JoinNamespaces);
-    }
-    if namespaces.cgroup {
-        steps.push(Step::Unshare { kinds: flags::NEWCGROUP, what: "cgroup" });
-    }
-    if namespaces.time {
-        steps.push(Step::Unshare { kinds: flags::NEWTIME, what: "time" });
-        if let Some(text) = plan_time_offsets(linux)? {
-            steps.push(Step::TimeOffsets(text));
-        }
-    }
-    steps.push(Step::NewSession);
-    if !inputs.no_new_keyring {
-        steps.push(Step::Keyring(c_string(&format!("_ses.{}", inputs.id), "container id")?));
-    }
-    if namespaces.is_private(flags::NEWNET) {
-        steps.push(Step::Loopback);
-    }
-    Ok(())
-}
-
-fn plan_time_offsets(linux: &Linux) -> Result<Option<CString>, LaunchError> {
-    let mut lines = Vec::new();
-    for (clock, offset) in linux.time_offsets().iter().flatten() {
-        if !matches!(clock.as_str(), "monotonic" | "boottime") {
-            return Err(LaunchError::plan(format!("timeOffsets: no clock {clock:?}")));
-        }
-        let (seconds, nanoseconds) = (offset.secs().unwrap_or(0), offset.nanosecs().unwrap_or(0));
-        lines.push(format!("{clock} {seconds} {nanoseconds}\n"));
-    }
-    lines.sort();
-    if lines.is_empty() { Ok(None) } else { c_string(&lines.concat(), "timeOffsets").map(Some) }
 }
 
 /// Everything from the first mount to the change of root. Answers what the parent has to prepare.
@@ -376,95 +253,6 @@ fn plan_tree(
         steps.push(Step::RootReadOnly);
     }
     Ok(mounts.prepared)
-}
-
-fn plan_settings(
-    steps: &mut Vec<Step>,
-    spec: &Spec,
-    linux: &Linux,
-    process: &Process,
-    namespaces: &Namespaces,
-    inputs: &Inputs<'_>,
-) -> Result<(), LaunchError> {
-    for (name, what) in [(spec.hostname(), "hostname"), (spec.domainname(), "domainname")] {
-        let Some(name) = name.as_deref().filter(|name| !name.is_empty()) else { continue };
-        if !namespaces.is_own(flags::NEWUTS) {
-            return Err(LaunchError::plan(format!("unable to set {what} without a private UTS namespace")));
-        }
-        let name = c_string(name, what)?;
-        steps.push(if what == "hostname" { Step::Hostname(name) } else { Step::Domainname(name) });
-    }
-    let mut sysctls: Vec<_> = linux.sysctl().iter().flatten().collect();
-    sysctls.sort();
-    for (key, value) in sysctls {
-        steps.push(plan_sysctl(key, value, namespaces, inputs.netns)?);
-    }
-    for path in linux.readonly_paths().iter().flatten() {
-        steps.push(Step::ReadOnlyPath(c_path(Path::new(path), "readonlyPaths")?));
-    }
-    for path in linux.masked_paths().iter().flatten() {
-        steps.push(Step::MaskPath(c_path(Path::new(path), "maskedPaths")?));
-    }
-    process::plan_settings(process, process_inputs(inputs), steps)?;
-    if let Some(personality) = linux.personality() {
-        if let Some(flag) = personality.flags().iter().flatten().next() {
-            return Err(LaunchError::plan(format!("personality flag {flag:?} is not supported")));
-        }
-        let domain = match personality.domain() {
-            LinuxPersonalityDomain::PerLinux => 0,
-            LinuxPersonalityDomain::PerLinux32 => 8,
-        };
-        steps.push(Step::Personality(domain));
-    }
-    Ok(())
-}
-
-/// A kernel parameter that would change the host's setting is refused.
-fn plan_sysctl(key: &str, value: &str, namespaces: &Namespaces, netns: bool) -> Result<Step, LaunchError> {
-    let dotted = key.replace('/', ".");
-    let ipc = [
-        "kernel.msgmax",
-        "kernel.msgmnb",
-        "kernel.msgmni",
-        "kernel.sem",
-        "kernel.shmall",
-        "kernel.shmmax",
-        "kernel.shmmni",
-        "kernel.shm_rmid_forced",
-    ];
-    let own = if ipc.contains(&dotted.as_str()) || dotted.starts_with("fs.mqueue.") {
-        namespaces.is_own(flags::NEWIPC)
-    } else if dotted.starts_with("net.") {
-        netns || namespaces.is_own(flags::NEWNET)
-    } else if dotted == "kernel.domainname" || dotted == "kernel.hostname" {
-        namespaces.is_own(flags::NEWUTS)
-    } else {
-        dotted.starts_with("user.") && namespaces.is_own(flags::NEWUSER)
-    };
-    if !own {
-        return Err(LaunchError::plan(format!("sysctl {key:?} is not in a separate kernel namespace")));
-    }
-    // A dot separates unless the name uses slashes, where a dot is part of it (eth0.100).
-    let slashed = match (key.find('/'), key.find('.')) {
-        (Some(slash), Some(dot)) if slash < dot => key.to_owned(),
-        (Some(_), None) => key.to_owned(),
-        _ => key
-            .chars()
-            .map(|c| match c {
-                '.' => '/',
-                '/' => '.',
-                other => other,
-            })
-            .collect(),
-    };
-    if slashed.split('/').any(|part| part.is_empty() || part == "..") {
-        return Err(LaunchError::plan(format!("sysctl {key:?} is not a name of a kernel parameter")));
-    }
-    Ok(Step::Sysctl {
-        key: c_string(key, "sysctl")?,
-        path: c_string(&format!("sys/{slashed}"), "sysctl")?,
-        value: c_string(value, "sysctl")?,
-    })
 }
 
 fn process_inputs(inputs: &Inputs<'_>) -> ProcessInputs {
