@@ -1,6 +1,7 @@
 //! One daemon's connection: whole requests out of it, whole messages into it, never waiting for either.
 
 use std::{
+    collections::VecDeque,
     io,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
@@ -20,6 +21,8 @@ pub(crate) struct Connection {
     decoder: Decoder,
     /// Bytes the socket has not taken.
     unsent: Vec<u8>,
+    /// Descriptors that ride with the byte of `unsent` at this place, the first place first.
+    riders: VecDeque<(usize, Vec<OwnedFd>)>,
     /// It has said hello: it is the daemon that counts.
     pub(crate) introduced: bool,
     broken: bool,
@@ -28,7 +31,14 @@ pub(crate) struct Connection {
 impl Connection {
     pub(crate) fn new(stream: UnixStream, introduced: bool) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
-        Ok(Self { stream, decoder: Decoder::new(), unsent: Vec::new(), introduced, broken: false })
+        Ok(Self {
+            stream,
+            decoder: Decoder::new(),
+            unsent: Vec::new(),
+            riders: VecDeque::new(),
+            introduced,
+            broken: false,
+        })
     }
 
     /// Receives what is there. A connection that ends is broken from then on, but requests that came are still good.
@@ -62,10 +72,18 @@ impl Connection {
 
     /// Sends a message, or keeps what the socket does not take.
     pub(crate) fn send(&mut self, message: &Message) {
+        self.send_with(message, Vec::new());
+    }
+
+    /// As [`Connection::send`], with descriptors.
+    pub(crate) fn send_with(&mut self, message: &Message, fds: Vec<OwnedFd>) {
         let Ok(bytes) = encode(message) else { return };
         if self.unsent.len() + bytes.len() > UNREAD {
             self.broken = true;
             return;
+        }
+        if !fds.is_empty() {
+            self.riders.push_back((self.unsent.len(), fds));
         }
         self.unsent.extend_from_slice(&bytes);
         self.flush();
@@ -73,13 +91,25 @@ impl Connection {
 
     pub(crate) fn flush(&mut self) {
         while !self.unsent.is_empty() && !self.broken {
-            match socket::send(&self.stream, &self.unsent, &[]) {
-                Ok(sent) => drop(self.unsent.drain(..sent)),
+            let riding = self.riders.front().is_some_and(|(place, _)| *place == 0);
+            let end = self.riders.get(usize::from(riding)).map_or(self.unsent.len(), |(place, _)| *place);
+            let fds =
+                self.riders.front().filter(|_| riding).map(|(_, fds)| fds.as_slice()).unwrap_or_default();
+            let fds: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
+            match socket::send(&self.stream, &self.unsent[..end], &fds) {
+                Ok(sent) => {
+                    drop(self.unsent.drain(..sent));
+                    if riding {
+                        self.riders.pop_front();
+                    }
+                    self.riders.iter_mut().for_each(|(place, _)| *place -= sent);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(_) => self.broken = true,
             }
         }
         self.unsent = Vec::new();
+        self.riders = VecDeque::new();
     }
 
     pub(crate) fn has_unsent(&self) -> bool {

@@ -6,7 +6,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::{fd::OwnedFd, unix::fs::OpenOptionsExt},
     path::Path,
     time::{Duration, Instant},
 };
@@ -74,7 +74,9 @@ impl Keeper {
     pub(crate) fn reap_strangers(&self) {
         let Ok(children) = fs::read_to_string("/proc/thread-self/children") else { return };
         for pid in children.split_ascii_whitespace().filter_map(|pid| pid.parse::<i32>().ok()) {
-            let ours = self.programs.iter().any(|program| program.pid == pid) || self.compressor.is(pid);
+            let ours = self.programs.iter().any(|program| program.pid == pid)
+                || self.compressor.is(pid)
+                || self.holding.is(pid);
             if !ours && let Some(pid) = rustix::process::Pid::from_raw(pid) {
                 best_effort(rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::NOHANG));
             }
@@ -152,6 +154,8 @@ impl Keeper {
         }
         self.mount_namespace = None;
         self.oom_watch = None;
+        // Ports and the network namespace come free.
+        self.holding.drop_all();
         if let Some(cgroup) = self.cgroup.take() {
             let empty = cgroup.pids().is_ok_and(|pids| pids.is_empty());
             if !empty {
@@ -270,8 +274,13 @@ impl Keeper {
     }
 
     pub(crate) fn reply(&mut self, seq: u64, reply: Reply) {
+        self.reply_with(seq, reply, Vec::new());
+    }
+
+    /// As [`Keeper::reply`], with descriptors.
+    pub(crate) fn reply_with(&mut self, seq: u64, reply: Reply, fds: Vec<OwnedFd>) {
         if let Some(daemon) = self.connections.iter_mut().find(|connection| connection.introduced) {
-            daemon.send(&Message::reply(seq, reply));
+            daemon.send_with(&Message::reply(seq, reply), fds);
         }
     }
 }

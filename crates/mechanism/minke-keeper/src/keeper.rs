@@ -22,6 +22,7 @@ use crate::{
     best_effort,
     connection::Connection,
     ending::Phase,
+    holding::Holding,
     launching::{self, Started},
     program::ProgramKey,
     protocol::{Body, LaunchRequest, Message, Refusal, Reply, VERSION},
@@ -112,7 +113,14 @@ fn employ(
 ) -> Keeper {
     let Started { program, log, compressor, cgroup, unit, mount_namespace, started_at, warnings } = started;
     let pid = program.pid;
-    let LaunchRequest { id, spec, container_dir, exec_root_dir, attach, .. } = launch;
+    let LaunchRequest { id, spec, container_dir, exec_root_dir, attach, held, proxies, .. } = launch;
+    let mut warnings = warnings;
+    let mut fds = fds;
+    let mut holding = Holding::default();
+    holding.hold(held, fds.drain(attach.len().min(fds.len())..));
+    if let Err(text) = holding.set_proxies(proxies) {
+        warnings.push(format!("a port is not reachable by every address: {text}"));
+    }
     let mut keeper = Keeper {
         id,
         container_dir,
@@ -130,6 +138,7 @@ fn employ(
         oom_killed: false,
         mount_namespace,
         poststop: poststop_of(&spec),
+        holding,
         started_at,
         next_key: 1,
         phase: Phase::Running,
@@ -138,7 +147,6 @@ fn employ(
         idle_at: Some(std::time::Instant::now()),
     };
     // Before the answer: from then on a daemon that comes back must find this keeper.
-    let mut warnings = warnings;
     match launching::listen(&keeper.exec_root_dir) {
         Ok(listener) => keeper.listener = Some(listener),
         Err(error) => warnings.push(format!(

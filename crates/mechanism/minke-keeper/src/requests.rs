@@ -101,9 +101,29 @@ impl Keeper {
             _ if !self.phase.is_running() => {
                 refused(Refusal::NotRunning, format!("container {} is not running", self.id))
             }
-            Body::Hold { .. } | Body::Release { .. } | Body::Fetch { .. } | Body::SetProxies { .. } => {
-                refused(Refusal::Unknown, "this keeper holds nothing yet")
+            Body::Hold { held } => {
+                if held.len() == fds.len() {
+                    self.holding.hold(held, fds);
+                    Reply::Done
+                } else {
+                    refused(Refusal::Malformed, "what is to be held needs one descriptor each")
+                }
             }
+            Body::Release { labels } => {
+                self.holding.release(&labels);
+                Reply::Done
+            }
+            Body::Fetch { prefix, after } => match self.holding.fetch(&prefix, &after) {
+                Ok((labels, more, fds)) => {
+                    self.reply_with(seq, Reply::Held { labels, more }, fds);
+                    return None;
+                }
+                Err(error) => system(&error),
+            },
+            Body::SetProxies { proxies } => match self.holding.set_proxies(proxies) {
+                Ok(()) => Reply::Done,
+                Err(text) => refused(Refusal::NotFound, text),
+            },
             Body::Resize(request) => self.resize(&request),
             Body::Signal(request) => self.signal(&request),
             Body::Exec(request) => self.exec(*request, fds),

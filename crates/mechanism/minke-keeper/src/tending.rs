@@ -24,6 +24,7 @@ use crate::{
     client::{Client, Input, Output},
     connection::Connection,
     ending::Phase,
+    holding::Holding,
     outbox::Lost,
     program::{Drawn, Program, ProgramKey},
     protocol::{AttachSpec, Event as Notice, Message},
@@ -59,6 +60,10 @@ pub(crate) enum Event {
     Memory,
     /// A log file is compressed.
     Compressed,
+    /// A connection comes that a proxy is to carry.
+    Knock,
+    /// The proxy has ended.
+    ProxyEnded,
 }
 
 /// A container's keeper.
@@ -84,6 +89,7 @@ pub(crate) struct Keeper {
     pub(crate) mount_namespace: Option<OwnedFd>,
     /// What `poststop` hooks need, when there are any.
     pub(crate) poststop: Option<Box<Spec>>,
+    pub(crate) holding: Holding,
     pub(crate) started_at: i64,
     pub(crate) next_key: u32,
     pub(crate) phase: Phase,
@@ -141,6 +147,12 @@ impl Keeper {
         if let Some(pidfd) = &compression {
             watches.add(pidfd, PollFlags::IN, Event::Compressed);
         }
+        for listener in self.holding.listeners() {
+            watches.add(listener, PollFlags::IN, Event::Knock);
+        }
+        if let Some(pidfd) = self.holding.child() {
+            watches.add(pidfd, PollFlags::IN, Event::ProxyEnded);
+        }
         for program in self.programs.iter().rev() {
             if let Some(pidfd) = &program.pidfd {
                 watches.add(pidfd, PollFlags::IN, Event::Ended(program.key));
@@ -177,6 +189,7 @@ impl Keeper {
             .chain(self.idle_at)
             .chain(self.patience_ends())
             .chain(self.apart_at())
+            .chain(self.holding.due())
             .min()?;
         Some(due.saturating_duration_since(Instant::now()))
     }
@@ -202,6 +215,8 @@ impl Keeper {
             }
             Event::Memory => self.note_oom(),
             Event::Compressed => self.compressor.reap(),
+            Event::Knock => self.holding.start_proxy(&self.id),
+            Event::ProxyEnded => self.holding.reap(),
         }
     }
 
@@ -215,6 +230,7 @@ impl Keeper {
             program.look_again(now);
         }
         self.conclude_programs(now);
+        self.holding.look_again(now);
         if self.apart_at().is_some_and(|at| at <= now) {
             self.take_apart();
         }

@@ -3,6 +3,8 @@
 //! Unlike [`crate::spawn`]'s children these may allocate and keep running. That is sound only while the process has
 //! one thread, so it is checked, at the price of reading a file: not for the way of a start.
 
+use std::os::fd::{AsRawFd, OwnedFd};
+
 use crate::{Errno, Result, fds, spawn};
 
 /// Which of the two processes this is.
@@ -34,18 +36,40 @@ pub fn fork() -> Result<Side> {
 ///
 /// The copy has only descriptors 0, 1 and 2: the job opens what it needs and must not use any that it captured.
 pub fn run<F: FnOnce() -> i32>(job: F) -> Result<u32> {
+    run_with(Vec::new(), |_none| job())
+}
+
+/// As [`run`], with descriptors that go into the copy: it gets them, under their numbers, and they are closed here.
+pub fn run_with<F: FnOnce(Vec<OwnedFd>) -> i32>(kept: Vec<OwnedFd>, job: F) -> Result<u32> {
     match fork()? {
         Side::Parent(pid) => Ok(pid),
         Side::Child => {
-            // SAFETY: the owners of these descriptors live in frames that are never returned to, and the job uses none.
-            let closed = unsafe { fds::close_from(3) };
-            let code = match closed {
-                Ok(()) => std::panic::catch_unwind(std::panic::AssertUnwindSafe(job)).unwrap_or(101),
+            let code = match close_others(&kept) {
+                Ok(()) => {
+                    let job = std::panic::AssertUnwindSafe(|| job(kept));
+                    std::panic::catch_unwind(job).unwrap_or(101)
+                }
                 Err(_) => 102,
             };
             spawn::exit_now(code)
         }
     }
+}
+
+/// Closes what is neither kept nor 0, 1 or 2.
+fn close_others(kept: &[OwnedFd]) -> Result<()> {
+    let mut numbers: Vec<u32> = kept.iter().filter_map(|fd| u32::try_from(fd.as_raw_fd()).ok()).collect();
+    numbers.sort_unstable();
+    let mut first = 3;
+    for number in numbers {
+        if number > first {
+            // SAFETY: the owners of these descriptors live in frames that are never returned to, and the job uses none.
+            unsafe { fds::close_between(first, number - 1) }?;
+        }
+        first = first.max(number + 1);
+    }
+    // SAFETY: as above.
+    unsafe { fds::close_from(first) }
 }
 
 fn thread_count() -> Result<u32> {

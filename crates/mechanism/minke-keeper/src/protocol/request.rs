@@ -198,7 +198,8 @@ pub struct Held {
 /// a minute without work.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProxySpec {
-    /// [`Held::label`] of the listener: a bound stream or datagram socket in the daemon's network namespace.
+    /// [`Held::label`] of the listener: a bound stream or datagram socket in the daemon's network namespace. The keeper makes
+    /// a stream socket listen; whoever binds it sets `SO_REUSEADDR`, or lingering connections keep the port taken afterwards.
     pub label: String,
     /// What it carries.
     pub protocol: ProxyProtocol,

@@ -72,8 +72,12 @@ impl Daemon {
     }
 
     fn receive(&mut self) -> Message {
+        self.receive_with().0
+    }
+
+    fn receive_with(&mut self) -> (Message, Vec<OwnedFd>) {
         loop {
-            if let Some((message, _)) = self.decoder.next_message().unwrap() {
+            if let Some(message) = self.decoder.next_message().unwrap() {
                 return message;
             }
             let received = socket::receive(&self.stream, &mut self.decoder).expect("the keeper says nothing");
@@ -84,6 +88,18 @@ impl Daemon {
     pub(crate) fn ask(&mut self, body: Body, fds: &[BorrowedFd<'_>]) -> Reply {
         let asked = self.send(body, fds);
         self.reply_to(asked)
+    }
+
+    /// As [`Daemon::ask`], for an answer that carries descriptors.
+    pub(crate) fn ask_for(&mut self, body: Body) -> (Reply, Vec<OwnedFd>) {
+        let asked = self.send(body, &[]);
+        loop {
+            match self.receive_with() {
+                (Message::Reply { seq, reply, .. }, fds) if seq == asked => return (reply, fds),
+                (Message::Event(event), _) => self.events.push_back(event),
+                (other, _) => panic!("{other:?} instead of the answer to {asked}"),
+            }
+        }
     }
 
     pub(crate) fn reply_to(&mut self, asked: u64) -> Reply {
