@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use minke_base::Kind;
+use rustix::io::Errno;
 
 use crate::address::{AddressPool, IpNet, Mac, default_pools};
 use crate::attach::{self, Inside, Port, PortPlan, WaysOut, gateway_of, plan_ways_out};
@@ -43,6 +44,8 @@ const ALIAS_DELAY: Duration = Duration::from_millis(60);
 const FIRST_LOOK: Duration = Duration::from_millis(20);
 /// Namespaces of a daemon that was killed vanish by themselves within this time.
 const ORPHAN_DELAY: Duration = Duration::from_secs(2);
+/// A hardware address that is being given back is waited for this long.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// A link that is deleted in the background is out of sight within this time.
 const VANISHING: Duration = Duration::from_millis(500);
 
@@ -1084,6 +1087,26 @@ fn configure(
     mac: Option<Mac>,
     wish: &EndpointWish,
 ) -> Result<(), NetlinkError> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match inside.apply(plan_interface(index, endpoints, at, ways, mac, wish)) {
+            // A macvlan interface has its hardware address for itself; the one that had it before is just vanishing.
+            Err(error) if error.errno() == Some(Errno::ADDRINUSE) && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            result => return result,
+        }
+    }
+}
+
+fn plan_interface(
+    index: u32,
+    endpoints: &[Endpoint],
+    at: usize,
+    ways: WaysOut,
+    mac: Option<Mac>,
+    wish: &EndpointWish,
+) -> Batch {
     let endpoint = &endpoints[at];
     let mut batch = Batch::new();
     match mac {
@@ -1102,7 +1125,7 @@ fn configure(
             batch.add_default_route(index, gateway);
         }
     }
-    inside.apply(batch)
+    batch
 }
 
 /// Link-local addresses come without a prefix length.

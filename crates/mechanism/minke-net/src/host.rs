@@ -92,6 +92,8 @@ pub(crate) fn switch_ipv6(link: &str, on: bool) -> io::Result<()> {
     }
     if on {
         fs::write(directory.join("accept_ra"), "0")?;
+        // A link-local address that is still looked for among others cannot ask for neighbours: the first second of every new network.
+        fs::write(directory.join("accept_dad"), "0")?;
     }
     fs::write(directory.join("disable_ipv6"), if on { "0" } else { "1" })
 }

@@ -15,6 +15,8 @@ pub mod endpoint;
 pub mod fabric;
 pub mod files;
 mod host;
+#[cfg(test)]
+mod hosts_tests;
 mod isolated;
 mod links;
 mod namespace;

@@ -20,7 +20,7 @@ use crate::nft::rule::{Expression, Rule, Side, Verdict};
 use crate::nft::table::{BaseChain, Chain, Family as Kind, Hook, Table};
 
 /// Runs `test` on a thread of its own in a fresh namespace with `lo` up.
-fn in_fresh_host<T: Send>(test: impl FnOnce() -> T + Send) -> T {
+pub(crate) fn in_fresh_host<T: Send>(test: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
             minke_sys::network::unshare_network().expect("these tests need root");
@@ -35,7 +35,7 @@ fn in_fresh_host<T: Send>(test: impl FnOnce() -> T + Send) -> T {
 }
 
 /// Runs `work` on a thread that stands in `netns`.
-fn inside<T: Send>(netns: &OwnedFd, work: impl FnOnce() -> T + Send) -> T {
+pub(crate) fn inside<T: Send>(netns: &OwnedFd, work: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
             move_into_link_name_space(netns.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
@@ -59,7 +59,7 @@ fn claim(bridge: &Bridge, container: &str) -> Claim {
     bridge.claim(&ClaimRequest { container, ..ClaimRequest::default() }).unwrap()
 }
 
-fn until(what: &str, mut condition: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
     while !condition() {
         assert!(start.elapsed() < Duration::from_secs(10), "waited too long until {what}");
@@ -67,7 +67,7 @@ fn until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-fn link_names() -> Vec<String> {
+pub(crate) fn link_names() -> Vec<String> {
     let mut names: Vec<_> = Socket::open(Family::Route)
         .unwrap()
         .read_links()

@@ -386,8 +386,10 @@ fn chain_to(network: &NetworkRules) -> Chain {
                 Field::Transport,
                 Field::Port(End::Destination),
             ];
-            rule([Expression::Version(version), Expression::Member { fields, set: holes(version) }, accept()])
+            let member = Expression::Member { fields, set: holes(version) };
+            rule([from_here(), Expression::Version(version), member, accept()])
         }));
+        rules.push(rule([from_here(), Expression::NeighbourDiscovery, accept()]));
         rules.push(rule([from_here(), Expression::Verdict(Verdict::Drop)]));
     }
     if !network.internal {
@@ -439,3 +441,7 @@ pub(crate) fn plan_resolver_passage(udp: u16, tcp: u16) -> Table {
         chains: vec![Chain::hooked("output", Hook::RawOutput, rules)],
     }
 }
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;
