@@ -2,10 +2,12 @@
 //!
 //! Reading daemon.json and flags is the face's work; this is what comes of it.
 
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use minke_api::StringMap;
-use minke_net::BridgeConfig;
+use minke_net::{FabricConfig, Ipv4Net, Ipv6Net};
 use minke_store::rootfs::DriverChoice;
 
 use crate::cgroups::CgroupDriver;
@@ -17,8 +19,8 @@ pub struct Config {
     pub data_root: PathBuf,
     /// What goes with a reboot: sockets, locks.
     pub exec_root: PathBuf,
-    /// The default bridge.
-    pub bridge: BridgeConfig,
+    /// The default bridge, and what holds for all networks.
+    pub networks: NetworkDefaults,
     /// How many namespaces wait for containers without a network.
     pub isolated_ready: usize,
     /// How many blank keepers stand ready.
@@ -57,12 +59,72 @@ pub struct Config {
     pub build_time: String,
 }
 
+/// The default bridge, and what networks get when nobody says otherwise; each field has the daemon flag of the same meaning.
+#[derive(Clone, Debug)]
+pub struct NetworkDefaults {
+    /// What holds for all networks. Which of them is the default one is the engine's to fill in.
+    pub fabric: FabricConfig,
+    /// `--bridge`: the default bridge's link; `None` for an engine without one.
+    pub bridge: Option<String>,
+    /// A person named the bridge, so that one which is there already is theirs.
+    pub bridge_named: bool,
+    /// `--bip`.
+    pub bip: Option<Ipv4Net>,
+    /// `--bip6`.
+    pub bip6: Option<Ipv6Net>,
+    /// `--fixed-cidr`.
+    pub fixed_cidr: Option<Ipv4Net>,
+    /// `--fixed-cidr-v6`.
+    pub fixed_cidr_v6: Option<Ipv6Net>,
+    /// `--default-gateway`.
+    pub default_gateway: Option<Ipv4Addr>,
+    /// `--default-gateway-v6`.
+    pub default_gateway_v6: Option<Ipv6Addr>,
+    /// `--ipv6`: the default bridge has IPv6 too.
+    pub ipv6: bool,
+    /// `--mtu` of the default bridge.
+    pub mtu: u32,
+    /// `--icc` of the default bridge.
+    pub icc: bool,
+    /// `--ip-masq` of the default bridge.
+    pub masquerade: bool,
+    /// `--ip`: where ports of the default bridge are published that name no address; `None` for everywhere.
+    pub host_ip: Option<IpAddr>,
+    /// `--default-network-opt`: options of new networks, by driver.
+    pub network_options: BTreeMap<String, StringMap>,
+    /// `--host-gateway-ip`: what `host-gateway` means instead of the default bridge's addresses.
+    pub host_gateway: Vec<IpAddr>,
+}
+
+impl Default for NetworkDefaults {
+    fn default() -> Self {
+        Self {
+            fabric: FabricConfig::default(),
+            bridge: Some("minke0".to_owned()),
+            bridge_named: false,
+            bip: None,
+            bip6: None,
+            fixed_cidr: None,
+            fixed_cidr_v6: None,
+            default_gateway: None,
+            default_gateway_v6: None,
+            ipv6: false,
+            mtu: 1500,
+            icc: true,
+            masquerade: true,
+            host_ip: None,
+            network_options: BTreeMap::new(),
+            host_gateway: Vec::new(),
+        }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
             data_root: PathBuf::from("/var/lib/minke"),
             exec_root: PathBuf::from("/run/minke"),
-            bridge: BridgeConfig::default(),
+            networks: NetworkDefaults::default(),
             isolated_ready: 2,
             blanks: 4,
             keeper_program: PathBuf::from("/proc/self/exe"),

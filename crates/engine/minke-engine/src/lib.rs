@@ -24,7 +24,7 @@ pub mod system;
 
 pub use cgroups::CgroupDriver;
 pub use clock::{Moment, parse_moment};
-pub use config::Config;
+pub use config::{Config, NetworkDefaults};
 pub use containers::Containers;
 pub use error::{Error, Result};
 pub use events::{Event, Events};

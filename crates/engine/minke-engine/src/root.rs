@@ -74,18 +74,10 @@ impl Engine {
             tracing::warn!("{warning}");
         }
         restore_containers(&ledger, &images, &registry)?;
-        let live: Vec<_> = registry
-            .all()
-            .iter()
-            .map(|container| container.life())
-            .filter(|life| life.phase.is_live())
-            .filter_map(|life| life.endpoint)
-            .collect();
         let networks = Arc::new(Networks::open(
-            config.bridge.clone(),
-            config.isolated_ready,
-            &live,
-            &ledger,
+            &config,
+            Arc::clone(&ledger),
+            Arc::clone(&events),
             Arc::clone(&registry),
         )?);
         for warning in networks.warnings() {
@@ -102,6 +94,7 @@ impl Engine {
             blanks,
             registry,
         });
+        containers.restore_links();
         recovery::adopt_all(&containers).await;
         recovery::report_lost(&containers);
         let strays = recovery::sweep(&containers, BTreeSet::new()).await;

@@ -31,7 +31,7 @@ impl Containers {
             &container.life(),
         );
         if let Err(error) = recorded {
-            self.parts.registry.release_name(&container.record().name);
+            self.parts.registry.remove(&container);
             return Err(error.into());
         }
         container.set_recorded();
@@ -49,6 +49,7 @@ impl Containers {
     ) -> Result<(Arc<Container>, Vec<String>)> {
         let mut warnings = validate::check_create(&mut request, &self.parts.facts)?;
         self.parts.config.cgroup_driver.check(&request.host_config.cgroup_parent).map_err(Error::invalid)?;
+        let links = self.check_links(&request.host_config)?;
         let image = self.parts.images.resolve_for_container(&request.config.image, platform)?;
         merge_image(&mut request.config, &image, &mut warnings);
         // A single empty word takes the image's entrypoint away.
@@ -63,18 +64,15 @@ impl Containers {
         super::files::check_extra_hosts(&request.host_config)?;
         let id = ContainerId::random();
         self.fill_names(&mut request.config, &request.host_config, &id);
-        let endpoint = request.networking_config.endpoints_config.unwrap_or_default().into_values().next();
-        let endpoint = endpoint.unwrap_or_default();
-        let mac_address = [endpoint.mac_address, std::mem::take(&mut request.config.mac_address)]
-            .into_iter()
-            .find(|mac| !mac.is_empty())
-            .unwrap_or_default();
-        if !mac_address.is_empty() && mac_address.parse::<minke_net::Mac>().is_err() {
-            return Err(Error::invalid(format!(
-                "invalid config for network bridge: invalid MAC address {mac_address}"
-            )));
-        }
+        let endpoints = self.plan_endpoints(
+            &mut request.host_config,
+            request.networking_config.endpoints_config.unwrap_or_default(),
+        )?;
+        request.config.mac_address.clear();
         let name = self.parts.registry.reserve_name(name, &id)?;
+        for (alias, target) in links {
+            self.parts.registry.add_link(&name, &alias, target);
+        }
         let record = Record {
             name,
             created: Moment::now(),
@@ -83,8 +81,10 @@ impl Containers {
             config: request.config,
             host: request.host_config,
             platform: "linux".to_owned(),
-            mac_address,
-            ipv4_address: endpoint.ipam_config.map(|ipam| ipam.ipv4_address).unwrap_or_default(),
+            endpoints: Some(endpoints),
+            mac_address: String::new(),
+            ipv4_address: String::new(),
+            names: Some(self.name_defaults()),
             private_paths: image.volumes.clone(),
         };
         Ok((Container::new(id, record, Life::default(), image), warnings))
@@ -109,7 +109,8 @@ impl Containers {
     fn fill_host_defaults(&self, host: &mut HostConfig) -> Result<()> {
         let facts = &self.parts.facts;
         if matches!(host.network_mode.as_str(), "" | "default") {
-            host.network_mode = "bridge".to_owned();
+            let bridge = self.parts.config.networks.bridge.is_some();
+            host.network_mode = if bridge { "bridge" } else { "none" }.to_owned();
         }
         if host.shm_size == 0 {
             host.shm_size = 64 << 20;

@@ -238,6 +238,7 @@ impl Containers {
             args: config.cmd.as_deref().unwrap_or_default().to_vec(),
             env: config.env.as_deref().unwrap_or_default(),
             working_dir: &config.working_dir,
+            links: &self.link_environment_now(&record),
             identity: &identity,
             capabilities: &capabilities,
             no_new_privileges: security.no_new_privileges,

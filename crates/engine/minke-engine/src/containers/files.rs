@@ -4,15 +4,28 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use minke_api::container::HostConfig;
+use minke_dns::resolv_conf::{self, Overrides, Planned};
 use minke_net::files::{
-    DnsRequest, ExtraHost, ResolvScope, parse_extra_host, plan_hostname, plan_hosts, plan_resolv_conf,
-    read_host_resolv_conf,
+    ExtraHost, own_line, parse_extra_host, plan_hostname, plan_hosts, read_host_resolv_conf,
 };
 
 use super::Containers;
 use super::container::Container;
+use super::links::Linked;
+use super::record::{NameDefaults, Record};
 use crate::error::{Error, Result};
+use crate::networks::{Mode, Place};
 use crate::spec::SystemFiles;
+
+/// What `--add-host` calls the host.
+const HOST_GATEWAY: &str = "host-gateway";
+
+/// What the resolver has to know of a container's resolv.conf.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Names {
+    pub(super) upstreams: Vec<IpAddr>,
+    pub(super) ndots_set: bool,
+}
 
 /// Refuses an `--add-host` that cannot be used.
 pub(super) fn check_extra_hosts(host: &HostConfig) -> Result<()> {
@@ -23,6 +36,20 @@ pub(super) fn check_extra_hosts(host: &HostConfig) -> Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// A container's own addresses, network by network.
+fn own_addresses(places: &[Place]) -> Vec<IpAddr> {
+    places
+        .iter()
+        .filter_map(|place| place.endpoint.as_ref())
+        .flat_map(minke_net::Endpoint::addresses)
+        .collect()
+}
+
+/// Whether names are answered by the embedded resolver.
+pub(super) fn has_resolver(places: &[Place]) -> bool {
+    places.iter().any(|place| place.endpoint.is_some() && Mode::parse(&place.name).is_of_the_users())
 }
 
 impl Containers {
@@ -36,39 +63,74 @@ impl Containers {
         }
     }
 
-    /// Writes the files for a start with these addresses.
+    /// Writes the files for a start in these places.
     pub(super) fn write_system_files(
         &self,
         container: &Container,
         directory: &Path,
-        address: Option<IpAddr>,
-    ) -> Result<()> {
+        places: &[Place],
+        linked: &[Linked],
+    ) -> Result<Names> {
         let record = container.record();
         let (config, host) = (&record.config, &record.host);
-        let gateway = self.parts.networks.gateway().map(IpAddr::from);
-        let extra: Vec<ExtraHost> = host
-            .extra_hosts
-            .iter()
-            .flatten()
-            .map(|text| parse_extra_host(text, gateway))
-            .collect::<Result<_, _>>()
-            .map_err(|source| Error::invalid(source.to_string()).caused_by(source))?;
-        let host_resolv = read_host_resolv_conf()
-            .map_err(|source| Error::failed("read the host's /etc/resolv.conf", source))?;
-        let scope = if host.network_mode == "host" { ResolvScope::Host } else { ResolvScope::Own };
-        let resolv = plan_resolv_conf(&host_resolv, scope, &self.dns_request(host)?);
+        let mut extra = self.extra_hosts(host)?;
+        extra.extend(linked.iter().map(|link| ExtraHost { name: link.host_names(), address: link.address }));
         let hosts = if host.network_mode == "host" {
             self.host_hosts(&extra)
         } else {
-            plan_hosts(&config.hostname, &config.domainname, address, &extra)
+            plan_hosts(&config.hostname, &config.domainname, &own_addresses(places), &extra)
         };
+        let planned = self.plan_resolv_conf(&record, places)?;
         for (name, text) in
-            [("hostname", plan_hostname(&config.hostname)), ("hosts", hosts), ("resolv.conf", resolv)]
+            [("hostname", plan_hostname(&config.hostname)), ("hosts", hosts), ("resolv.conf", planned.text)]
         {
-            let path = directory.join(name);
-            write_file(&path, &text)?;
+            write_file(&directory.join(name), &text)?;
         }
-        Ok(())
+        Ok(Names { upstreams: planned.upstreams, ndots_set: planned.ndots_set })
+    }
+
+    /// What the resolver has to know, without writing anything.
+    pub(super) fn plan_names(&self, record: &Record, places: &[Place]) -> Result<Names> {
+        let planned = self.plan_resolv_conf(record, places)?;
+        Ok(Names { upstreams: planned.upstreams, ndots_set: planned.ndots_set })
+    }
+
+    /// `--add-host`, one line per address that `host-gateway` stands for.
+    fn extra_hosts(&self, host: &HostConfig) -> Result<Vec<ExtraHost>> {
+        let mut extra = Vec::new();
+        for text in host.extra_hosts.iter().flatten() {
+            let refused = |source: minke_net::files::ExtraHostError| {
+                Error::invalid(source.to_string()).caused_by(source)
+            };
+            if text.split_once(':').is_some_and(|(_, address)| address == HOST_GATEWAY) {
+                let gateways = self.parts.networks.host_gateways();
+                if gateways.is_empty() {
+                    extra.push(parse_extra_host(text, None).map_err(refused)?);
+                }
+                for gateway in gateways {
+                    extra.push(parse_extra_host(text, Some(gateway)).map_err(refused)?);
+                }
+            } else {
+                extra.push(parse_extra_host(text, None).map_err(refused)?);
+            }
+        }
+        Ok(extra)
+    }
+
+    fn plan_resolv_conf(&self, record: &Record, places: &[Place]) -> Result<Planned> {
+        let host = read_host_resolv_conf()
+            .map_err(|source| Error::failed("read the host's /etc/resolv.conf", source))?;
+        let path = host.path.to_string_lossy();
+        let (conf, overrides) = (resolv_conf::read(&host.text), self.overrides(record)?);
+        if has_resolver(places) {
+            return Ok(resolv_conf::plan_embedded(&conf, &path, &overrides));
+        }
+        let ipv6 = own_addresses(places).iter().any(IpAddr::is_ipv6);
+        let place = match record.host.network_mode.as_str() {
+            "host" => resolv_conf::Place::Host,
+            _ => resolv_conf::Place::Bridge { ipv6 },
+        };
+        Ok(resolv_conf::plan_plain(&conf, &path, &overrides, place))
     }
 
     fn host_hosts(&self, extra: &[ExtraHost]) -> String {
@@ -79,13 +141,19 @@ impl Containers {
         text
     }
 
-    fn dns_request(&self, host: &HostConfig) -> Result<DnsRequest> {
-        let config = &self.parts.config;
-        let or_default = |own: &Option<Vec<String>>, default: &[String]| match own {
-            Some(own) if !own.is_empty() => own.clone(),
-            _ => default.to_vec(),
+    /// What the container's owner, or the engine's options when it was made, said about names.
+    fn overrides(&self, record: &Record) -> Result<Overrides> {
+        let host = &record.host;
+        let now = match &record.names {
+            Some(names) => names.clone(),
+            None => self.name_defaults(),
         };
-        let servers = or_default(&host.dns, &config.dns)
+        let NameDefaults { servers, search, options } = now;
+        let or = |own: &Option<Vec<String>>, default: Vec<String>| match own {
+            Some(own) if !own.is_empty() => own.clone(),
+            _ => default,
+        };
+        let servers = or(&host.dns, servers)
             .iter()
             .map(|text| {
                 text.parse().map_err(|source| {
@@ -93,12 +161,58 @@ impl Containers {
                 })
             })
             .collect::<Result<_>>()?;
-        Ok(DnsRequest {
+        Ok(Overrides {
             servers,
-            search: or_default(&host.dns_search, &config.dns_search),
-            options: or_default(&host.dns_options, &config.dns_options),
+            search: or(&host.dns_search, search),
+            options: or(&host.dns_options, options),
         })
     }
+
+    /// A running container has come to a network: its hosts file says so, and its resolv.conf when names are answered from
+    /// now on. What the container wrote itself stays.
+    pub(super) fn add_own_lines(
+        &self,
+        container: &Container,
+        before: &[Place],
+        place: &Place,
+    ) -> Result<Names> {
+        let record = container.record();
+        let directory = self.data_dir(container.id.as_str());
+        let path = directory.join("hosts");
+        let mut text = read_file(&path)?;
+        for address in own_addresses(std::slice::from_ref(place)) {
+            text.push_str(&own_line(&record.config.hostname, &record.config.domainname, address));
+        }
+        write_file(&path, &text)?;
+        let mut after = before.to_vec();
+        after.push(place.clone());
+        let planned = self.plan_resolv_conf(&record, &after)?;
+        if has_resolver(&after) && !has_resolver(before) {
+            let path = directory.join("resolv.conf");
+            if read_file(&path)? == self.plan_resolv_conf(&record, before)?.text {
+                write_file(&path, &planned.text)?;
+            }
+        }
+        Ok(Names { upstreams: planned.upstreams, ndots_set: planned.ndots_set })
+    }
+
+    /// A running container has left a network.
+    pub(super) fn remove_own_lines(&self, container: &Container, place: &Place) -> Result<()> {
+        let record = container.record();
+        let path = self.hosts_path(container);
+        let gone: Vec<String> = own_addresses(std::slice::from_ref(place))
+            .into_iter()
+            .map(|address| own_line(&record.config.hostname, &record.config.domainname, address))
+            .collect();
+        let text = read_file(&path)?;
+        let kept: String =
+            text.split_inclusive('\n').filter(|line| !gone.iter().any(|own| own == line)).collect();
+        write_file(&path, &kept)
+    }
+}
+
+fn read_file(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).map_err(|source| Error::failed(format!("read {}", path.display()), source))
 }
 
 /// Writes over what was there: a bind mount of a running container would keep seeing the same file.

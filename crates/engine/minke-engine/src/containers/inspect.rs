@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use minke_api::container::{ContainerInspect, DriverData, FilesystemChange};
+use minke_api::container::{ContainerInspect, DriverData, FilesystemChange, HostConfig};
 use minke_api::network::{EndpointSettings, NetworkSettings};
 
 use super::container::Container;
-use super::record::{Life, Phase, Record};
+use super::record::{Life, Record};
 use super::{Containers, logs};
 use crate::error::{Error, Result};
+use crate::networks::{Mode, Place, dns_names, ports};
 use crate::spec::mounts::{self, MountWish};
 
 impl Containers {
@@ -50,13 +51,13 @@ impl Containers {
             driver: self.parts.store.driver().name().to_owned(),
             platform: record.platform.clone(),
             exec_ids: Self::running_execs(&container),
-            host_config: record.host.clone(),
+            host_config: HostConfig { links: self.shown_links(&record), ..record.host.clone() },
             graph_driver: Some(self.graph_driver(&container)),
             size_rw,
             size_root_fs,
             mounts: mount_points(&record),
             config: record.config.clone(),
-            network_settings: self.network_settings(&record, &life),
+            network_settings: self.network_settings(id, &record, &life),
             ..ContainerInspect::default()
         })
     }
@@ -125,49 +126,68 @@ impl Containers {
         .map_err(|source| Error::failed("compare the container's layer", source))?
     }
 
-    pub(super) fn network_settings(&self, record: &Record, life: &Life) -> NetworkSettings {
-        let short = life.sandbox_id.get(..12).unwrap_or_default();
-        let key = if life.phase.is_live() { format!("/proc/{}/ns/net", life.pid) } else { String::new() };
+    pub(super) fn network_settings(&self, id: &str, record: &Record, life: &Life) -> NetworkSettings {
+        let live = life.phase.is_live();
+        let of_another = matches!(Mode::parse(&record.host.network_mode), Mode::Container(_));
+        let shown = live && !of_another;
         NetworkSettings {
-            sandbox_id: if short.is_empty() || !life.phase.is_live() {
-                String::new()
-            } else {
-                life.sandbox_id.clone()
-            },
-            sandbox_key: key,
-            ports: exposed(record, life),
-            networks: self.endpoints(record, life),
+            sandbox_id: if shown { life.sandbox_id.clone() } else { String::new() },
+            sandbox_key: if shown { format!("/proc/{}/ns/net", life.pid) } else { String::new() },
+            ports: published(record, life),
+            networks: self.endpoints(id, record, life),
         }
     }
 
-    /// The container's place in its network; a container of another's network has none of its own.
-    pub(super) fn endpoints(&self, record: &Record, life: &Life) -> BTreeMap<String, EndpointSettings> {
-        let mode = record.host.network_mode.as_str();
-        if mode.starts_with("container:") {
-            return BTreeMap::new();
-        }
-        let mut settings = EndpointSettings::default();
-        let live = life.phase.is_live();
-        if live {
-            settings.network_id = self.parts.networks.id_of(mode);
-            settings.endpoint_id.clone_from(&life.endpoint_id);
-        }
-        if let Some(endpoint) = life.endpoint.as_ref().filter(|_| live) {
-            settings.gateway = endpoint.gateway.map(|gateway| gateway.to_string()).unwrap_or_default();
-            settings.ip_address = endpoint.address.map(|net| net.address().to_string()).unwrap_or_default();
-            settings.ip_prefix_len = endpoint.address.map_or(0, |net| i64::from(net.prefix()));
-            settings.mac_address = endpoint.mac.to_string();
-        }
-        BTreeMap::from([(mode.to_owned(), settings)])
+    /// The container's places in networks; a container of another's network has none of its own.
+    pub(super) fn endpoints(
+        &self,
+        id: &str,
+        record: &Record,
+        life: &Life,
+    ) -> BTreeMap<String, EndpointSettings> {
+        let has_run = !life.started_at.is_never();
+        let show = |(name, mut settings): (String, EndpointSettings)| {
+            if Mode::parse(&name).is_of_the_users() {
+                let aliases = settings.aliases.as_deref().unwrap_or_default();
+                settings.dns_names = Some(dns_names(&record.name, id, &record.config.hostname, aliases));
+            }
+            let place = life.places.iter().find(|place| place.name == name).filter(|_| life.phase.is_live());
+            if let Some(place) = place {
+                show_place(&mut settings, place, self.parts.networks.is_internal(&place.network));
+            } else if has_run && let Ok(network) = self.parts.networks.find(&name) {
+                settings.network_id.clone_from(&network.record.id);
+            }
+            (name, settings)
+        };
+        record.endpoints().into_iter().map(show).collect()
     }
 }
 
-/// Exposed ports show without a binding while the container runs.
-fn exposed(record: &Record, life: &Life) -> minke_api::container::PortMap {
-    if life.phase != Phase::Running || record.host.network_mode != "bridge" {
+fn show_place(settings: &mut EndpointSettings, place: &Place, internal: bool) {
+    settings.network_id.clone_from(&place.network);
+    settings.endpoint_id.clone_from(&place.endpoint_id);
+    let Some(endpoint) = &place.endpoint else { return };
+    settings.mac_address = endpoint.mac.to_string();
+    if let Some(net) = endpoint.address {
+        settings.ip_address = net.address().to_string();
+        settings.ip_prefix_len = i64::from(net.prefix());
+    }
+    if let Some(net) = endpoint.address6 {
+        settings.global_ipv6_address = net.address().to_string();
+        settings.global_ipv6_prefix_len = i64::from(net.prefix());
+    }
+    if !internal {
+        settings.gateway = endpoint.gateway.map(|gateway| gateway.to_string()).unwrap_or_default();
+        settings.ipv6_gateway = endpoint.gateway6.map(|gateway| gateway.to_string()).unwrap_or_default();
+    }
+}
+
+/// Ports show while the container runs in a network of its own.
+fn published(record: &Record, life: &Life) -> minke_api::container::PortMap {
+    if !life.phase.is_live() || life.places.iter().all(|place| place.endpoint.is_none()) {
         return BTreeMap::new();
     }
-    record.config.exposed_ports.iter().flatten().map(|(port, _)| (port.clone(), None)).collect()
+    ports::to_map(&record.config, &life.bindings())
 }
 
 /// The mounts that inspect and list show.

@@ -1,9 +1,11 @@
 //! List: one line per container, filtered and in the order of their making, newest first.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use minke_api::container::{ContainerSummary, PortSummary, SummaryHostConfig, SummaryNetworkSettings};
+use minke_api::network::EndpointSettings;
 
 use super::container::Container;
 use super::record::{Life, Phase, Record};
@@ -12,6 +14,7 @@ use super::{Containers, inspect};
 use crate::clock::Moment;
 use crate::error::{Error, Result};
 use crate::filters::{Filters, pattern_matches};
+use crate::networks::ports::{self, Port};
 
 const KNOWN: &[&str] = &[
     "ancestor",
@@ -94,12 +97,12 @@ impl Containers {
         let (record, life) = (&seen.record, &seen.life);
         ContainerSummary {
             id: seen.container.id.as_str().to_owned(),
-            names: vec![format!("/{}", record.name)],
+            names: self.names(seen),
             image: self.parts.images.name_for_list(&record.config.image, &record.image),
             image_id: record.image.clone(),
             command: command(record),
             created: record.created.seconds(),
-            ports: ports(record, life),
+            ports: shown_ports(record, life),
             labels: record.labels(),
             state: life.phase.word().to_owned(),
             status: status(life, now),
@@ -107,10 +110,31 @@ impl Containers {
                 network_mode: record.host.network_mode.clone(),
                 annotations: record.host.annotations.clone(),
             },
-            network_settings: SummaryNetworkSettings { networks: self.endpoints(record, life) },
+            network_settings: SummaryNetworkSettings { networks: self.listed_endpoints(seen) },
             mounts: inspect::mount_points(record),
             ..ContainerSummary::default()
         }
+    }
+}
+
+impl Containers {
+    /// Its own name, and those that links give it.
+    fn names(&self, seen: &Seen) -> Vec<String> {
+        let links = self.parts.registry.links_to(&seen.container.id);
+        let links = links.into_iter().map(|(container, alias)| format!("/{container}/{alias}"));
+        std::iter::once(format!("/{}", seen.record.name)).chain(links).collect()
+    }
+
+    /// A listing tells less of each network than inspect does.
+    fn listed_endpoints(&self, seen: &Seen) -> BTreeMap<String, EndpointSettings> {
+        let mut endpoints = self.endpoints(seen.container.id.as_str(), &seen.record, &seen.life);
+        for settings in endpoints.values_mut() {
+            settings.aliases = None;
+            settings.links = None;
+            settings.driver_opts = None;
+            settings.dns_names = None;
+        }
+        endpoints
     }
 }
 
@@ -139,6 +163,11 @@ fn check_filters(filters: &Filters) -> Result<()> {
             )));
         }
     }
+    for name in ["expose", "publish"] {
+        for value in filters.values(name) {
+            ports::read_filter(name, value)?;
+        }
+    }
     filters.boolean("is-task").map(|_truth| ())
 }
 
@@ -146,17 +175,16 @@ fn passes(seen: &Seen, filters: &Filters) -> bool {
     let (record, life) = (&seen.record, &seen.life);
     let labels = record.config.labels.as_ref();
     let network = |wanted: &str| {
-        let mode = record.host.network_mode.as_str();
-        wanted == mode || (mode == "bridge" && wanted.len() >= 12 && life.endpoint_id.starts_with(wanted))
+        record.endpoints().contains_key(wanted)
+            || life.places.iter().any(|place| wanted.len() >= 12 && place.network.starts_with(wanted))
     };
-    filters.any("id", |id| pattern_matches(&format!("^{id}"), seen.container.id.as_str()) || seen.container.id.as_str().contains(id))
-        && filters.any("name", |pattern| {
-            pattern_matches(pattern, &record.name) || pattern_matches(pattern, &format!("/{}", record.name))
-        })
-        && filters.exact("status", life.phase.word())
-        && filters.any("exited", |code| {
-            life.phase == Phase::Exited && code.parse() == Ok(life.exit_code)
-        })
+    filters.any("id", |id| {
+        pattern_matches(&format!("^{id}"), seen.container.id.as_str())
+            || seen.container.id.as_str().contains(id)
+    }) && filters.any("name", |pattern| {
+        pattern_matches(pattern, &record.name) || pattern_matches(pattern, &format!("/{}", record.name))
+    }) && filters.exact("status", life.phase.word())
+        && filters.any("exited", |code| life.phase == Phase::Exited && code.parse() == Ok(life.exit_code))
         && filters.labels("label", |key| labels.and_then(|map| map.get(key)).map(String::as_str))
         && filters.any("network", network)
         && filters.any("volume", |wanted| {
@@ -167,19 +195,21 @@ fn passes(seen: &Seen, filters: &Filters) -> bool {
         && filters.any("health", |wanted| wanted == "none")
         && filters.any("isolation", |wanted| wanted == "default")
         && filters.any("is-task", |wanted| matches!(wanted, "0" | "false" | "f" | "F" | "False" | "FALSE"))
-        && filters.any("expose", |port| exposes(record, port))
-        // Nothing is published yet, so nothing matches.
-        && !filters.has("publish")
+        && filters.any("expose", |port| {
+            let own = ports::exposed(&record.config);
+            has_port("expose", port, |wanted| own.contains(wanted))
+        })
+        && filters.any("publish", |port| {
+            let bindings = life.bindings();
+            has_port("publish", port, |wanted| {
+                bindings.iter().any(|own| own.host_port == wanted.number && own.protocol == wanted.protocol)
+            })
+        })
 }
 
-fn exposes(record: &Record, wanted: &str) -> bool {
-    let (port, protocol) = wanted.split_once('/').unwrap_or((wanted, "tcp"));
-    let (first, last) = port.split_once('-').unwrap_or((port, port));
-    let (Ok(first), Ok(last)) = (first.parse::<u16>(), last.parse::<u16>()) else { return false };
-    record.config.exposed_ports.iter().flatten().any(|(own, _)| {
-        let (number, own_protocol) = own.split_once('/').unwrap_or((own, "tcp"));
-        own_protocol == protocol && number.parse::<u16>().is_ok_and(|number| (first..=last).contains(&number))
-    })
+/// Whether one of the ports that a filter means is among a container's. The filter was checked before.
+fn has_port(name: &str, wanted: &str, own: impl Fn(&Port) -> bool) -> bool {
+    ports::read_filter(name, wanted).is_ok_and(|wanted| wanted.iter().any(own))
 }
 
 /// The program with its arguments, words with blanks in quotes, as Docker lists it.
@@ -196,24 +226,12 @@ fn command(record: &Record) -> String {
         .join(" ")
 }
 
-fn ports(record: &Record, life: &Life) -> Vec<PortSummary> {
-    if !life.phase.is_live() || record.host.network_mode == "host" {
+/// Ports show while the container runs in a network of its own.
+fn shown_ports(record: &Record, life: &Life) -> Vec<PortSummary> {
+    if !life.phase.is_live() || life.places.iter().all(|place| place.endpoint.is_none()) {
         return Vec::new();
     }
-    record
-        .config
-        .exposed_ports
-        .iter()
-        .flatten()
-        .filter_map(|(port, _)| {
-            let (number, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
-            Some(PortSummary {
-                private_port: number.parse().ok()?,
-                kind: protocol.to_owned(),
-                ..PortSummary::default()
-            })
-        })
-        .collect()
+    ports::to_summary(&record.config, &life.bindings())
 }
 
 /// `Up 3 minutes (Paused)`, `Exited (0) 2 hours ago` …

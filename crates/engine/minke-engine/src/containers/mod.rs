@@ -5,15 +5,18 @@
 //! Whatever a client is told is in the ledger first.
 
 mod attach;
+mod connect;
 mod container;
 mod create;
 mod exec;
 mod files;
 mod inspect;
 mod kill;
+mod links;
 mod list;
 mod logs;
 mod names;
+mod networking;
 mod prune;
 mod record;
 mod registry;

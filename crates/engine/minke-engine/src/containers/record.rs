@@ -1,13 +1,33 @@
 //! What is remembered of a container: what was asked for, and how it is.
 
+use std::collections::BTreeMap;
+
 use minke_api::StringMap;
 use minke_api::container::{ContainerConfig, ContainerState, HostConfig};
+use minke_api::network::{EndpointIpamConfig, EndpointSettings};
 use minke_net::Endpoint;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Moment;
+use crate::networks::links::{Link, parse_link};
+use crate::networks::{Mode, Place};
 
-/// What was asked for. Changes only by rename and update.
+/// What the engine's options said about names when a container was made; its own options count more.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NameDefaults {
+    /// `--dns`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<String>,
+    /// `--dns-search`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub search: Vec<String>,
+    /// `--dns-opt`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub options: Vec<String>,
+}
+
+/// What was asked for. Changes only by rename, update, and by networks joined and left.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Record {
     /// Its name, without slash.
@@ -24,12 +44,18 @@ pub struct Record {
     pub host: HostConfig,
     /// Which operating system, `linux`.
     pub platform: String,
-    /// Hardware address asked for, if any.
+    /// What it asks of each network, by the network's name. `None` in records of the time when there was one network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoints: Option<BTreeMap<String, EndpointSettings>>,
+    /// Hardware address asked for, in such a record.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub mac_address: String,
-    /// Address asked for on the bridge, if any.
+    /// Address asked for, in such a record.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub ipv4_address: String,
+    /// What the engine's options said about names at its making; `None` where they are asked at every start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub names: Option<NameDefaults>,
     /// Paths that the image declares as volumes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub private_paths: Vec<String>,
@@ -40,6 +66,45 @@ impl Record {
     pub fn program(&self) -> (String, Vec<String>) {
         let mut words = crate::spec::environment::program(&self.config).into_iter();
         (words.next().unwrap_or_default(), words.collect())
+    }
+
+    /// What it asks of each network, by name; nothing when it has another container's.
+    pub fn endpoints(&self) -> BTreeMap<String, EndpointSettings> {
+        if let Some(endpoints) = &self.endpoints {
+            return endpoints.clone();
+        }
+        if let Mode::Container(_) = Mode::parse(&self.host.network_mode) {
+            return BTreeMap::new();
+        }
+        let ipam =
+            EndpointIpamConfig { ipv4_address: self.ipv4_address.clone(), ..EndpointIpamConfig::default() };
+        let settings = EndpointSettings {
+            ipam_config: Some(ipam).filter(|ipam| !ipam.ipv4_address.is_empty()),
+            mac_address: self.mac_address.clone(),
+            ..EndpointSettings::default()
+        };
+        BTreeMap::from([(self.host.network_mode.clone(), settings)])
+    }
+
+    /// The networks it asks for in the order of its interfaces: the one it was made in first, the others by name.
+    pub fn ordered_endpoints(&self) -> Vec<(String, EndpointSettings)> {
+        let mut list: Vec<_> = self.endpoints().into_iter().collect();
+        list.sort_by_key(|(name, _)| *name != self.host.network_mode);
+        list
+    }
+
+    /// Its links on the default bridge, the first of each alias. On networks of the user's, links are names only.
+    pub fn links(&self) -> Vec<Link> {
+        let mut links: Vec<Link> = Vec::new();
+        if Mode::parse(&self.host.network_mode).is_of_the_users() {
+            return links;
+        }
+        for link in self.host.links.iter().flatten().filter_map(|text| parse_link(text).ok()) {
+            if !links.iter().any(|known| known.alias == link.alias) {
+                links.push(link);
+            }
+        }
+        links
     }
 
     /// The labels, empty when none were given.
@@ -111,15 +176,25 @@ pub struct Life {
     pub restarts: u32,
     /// A person stopped it.
     pub by_hand: bool,
-    /// Its place on the bridge while it runs.
+    /// Its places in networks while it runs, in the order of its interfaces.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub places: Vec<Place>,
+    /// Its place on the bridge, in a record of the time when there was one network.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<Endpoint>,
-    /// The id of that place, for `inspect`.
+    /// The id of that place.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub endpoint_id: String,
     /// The id of its network namespace, for `inspect`.
     pub sandbox_id: String,
 }
 
 impl Life {
+    /// Its published ports.
+    pub fn bindings(&self) -> Vec<minke_net::Binding> {
+        self.places.iter().flat_map(|place| place.bindings.iter().copied()).collect()
+    }
+
     /// As `inspect` shows it.
     pub fn to_wire(&self) -> ContainerState {
         ContainerState {

@@ -15,6 +15,8 @@ use crate::error::{Error, Result};
 struct Index {
     by_id: BTreeMap<ContainerId, Arc<Container>>,
     names: HashMap<String, ContainerId>,
+    /// `container/alias` to whom the link means.
+    links: BTreeMap<String, ContainerId>,
 }
 
 /// The containers there are. A name is taken from the moment somebody reserves it.
@@ -43,6 +45,9 @@ impl Registry {
         }
         let bare = reference.strip_prefix('/').unwrap_or(reference);
         if let Some(container) = index.names.get(bare).and_then(|id| index.by_id.get(id)) {
+            return Ok(Arc::clone(container));
+        }
+        if let Some(container) = index.links.get(bare).and_then(|id| index.by_id.get(id)) {
             return Ok(Arc::clone(container));
         }
         if is_id_prefix(reference) {
@@ -103,10 +108,46 @@ impl Registry {
         index.by_id.insert(container.id.clone(), container);
     }
 
-    /// A container and its name are gone.
+    /// A container and its name are gone, and its links and those to it with them.
     pub(crate) fn remove(&self, container: &Container) {
         let mut index = self.write();
         index.by_id.remove(&container.id);
         index.names.retain(|_, id| *id != container.id);
+        if !index.links.is_empty() {
+            let own = format!("{}/", container.record().name);
+            index.links.retain(|name, id| *id != container.id && !name.starts_with(&own));
+        }
+    }
+
+    /// A link has a name of its own: `container/alias`.
+    pub(crate) fn add_link(&self, container: &str, alias: &str, target: ContainerId) {
+        self.write().links.insert(format!("{container}/{alias}"), target);
+    }
+
+    /// A link is gone; `false` when there was none.
+    pub(crate) fn remove_link(&self, container: &str, alias: &str) -> bool {
+        self.write().links.remove(&format!("{container}/{alias}")).is_some()
+    }
+
+    /// A container with links has another name.
+    pub(crate) fn rename_links(&self, before: &str, after: &str) {
+        let mut index = self.write();
+        let prefix = format!("{before}/");
+        let old: Vec<String> = index.links.keys().filter(|name| name.starts_with(&prefix)).cloned().collect();
+        for name in old {
+            if let Some(target) = index.links.remove(&name) {
+                index.links.insert(format!("{after}/{}", &name[prefix.len()..]), target);
+            }
+        }
+    }
+
+    /// The links that mean a container: who has them, and under which alias.
+    pub(crate) fn links_to(&self, target: &ContainerId) -> Vec<(String, String)> {
+        let index = self.read();
+        let meant = index.links.iter().filter(|(_, id)| *id == target);
+        meant
+            .filter_map(|(name, _)| name.split_once('/'))
+            .map(|(container, alias)| (container.to_owned(), alias.to_owned()))
+            .collect()
     }
 }

@@ -15,7 +15,7 @@ impl Containers {
     /// Removes a container.
     pub async fn remove(self: &Arc<Self>, reference: &str, options: RemoveOptions) -> Result<()> {
         if options.link {
-            return Err(Error::invalid("links are not built yet, so there is none to remove"));
+            return self.remove_link(reference);
         }
         let container = self.find(reference)?;
         if !options.force {

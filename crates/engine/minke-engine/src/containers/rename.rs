@@ -29,8 +29,11 @@ impl Containers {
             self.parts.registry.release_name(&name);
             return Err(error.into());
         }
+        self.parts.registry.rename_links(&old, &name);
         container.set_record(record);
         self.parts.registry.release_name(&old);
+        // Whoever shares a network with it finds it under the new name.
+        self.join_names(&container, &container.record(), &container.life().places);
         self.publish(&container, "rename", &[("oldName", format!("/{old}"))]);
         Ok(())
     }

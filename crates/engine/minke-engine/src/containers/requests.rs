@@ -170,6 +170,6 @@ pub struct RemoveOptions {
     pub force: bool,
     /// Its anonymous volumes too.
     pub volumes: bool,
-    /// Only a link (a thing of the network issue).
+    /// Only the link that is called so.
     pub link: bool,
 }

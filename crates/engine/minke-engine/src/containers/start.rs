@@ -4,36 +4,44 @@
 //! files and the network namespace; then one message to a blank keeper. The ledger hears of it when the program runs,
 //! and the client after the ledger.
 
-use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use minke_keeper::protocol::{AttachSpec, Body, Event, Failure, LaunchRequest, Reply, Rootfs, SeccompFilter};
-use minke_net::Endpoint;
+use minke_keeper::protocol::{
+    AttachSpec, Body, Event, Failure, LaunchRequest, Reply, Rootfs, SeccompFilter, socket,
+};
 use minke_store::rootfs::PrepareOptions;
 use oci_spec::runtime::Capabilities;
 use tokio::sync::mpsc;
 
 use super::container::Container;
+use super::files::Names;
+use super::links::Linked;
+use super::networking::{proxy_specs, split_held};
 use super::record::{Phase, Record};
 use super::{Containers, logs, random_id};
 use crate::cgroups::CgroupDriver;
 use crate::clock::Moment;
 use crate::error::{Error, Result};
 use crate::keepers::Connection;
-use crate::networks::Mode;
+use crate::networks::{Claimed, Mode, Place};
 use crate::spec::devices::{self, DevicePlan};
 use crate::spec::identity::{Accounts, Identity};
 use crate::spec::mounts::{self, MountWish, What};
 use crate::spec::security::{Seccomp, SecurityOptions};
 use crate::spec::{self, NamespacePlan, Namespaces, PlanInput, SystemFiles, capabilities};
 
+/// The exit code of a container that did not get as far as its program.
+const UNKNOWN_EXIT: i32 = 128;
+
 /// Everything a launch needs, the network included.
 struct Prepared {
     request: LaunchRequest,
     fds: Vec<OwnedFd>,
-    endpoint: Option<Endpoint>,
+    places: Vec<Place>,
+    /// What the keeper is to hold and had no room for in one message.
+    later: Vec<(String, OwnedFd)>,
 }
 
 /// What a launch came to.
@@ -87,15 +95,15 @@ impl Containers {
         container.await_last_keeper().await;
         container.count_start();
         let prepared = self.prepare(container, console_size)?;
-        let endpoint = prepared.endpoint.clone();
+        let places = prepared.places.clone();
         let launched = match self.launch(prepared).await {
             Ok(launched) => launched,
             Err(error) => {
-                self.release_network(container, endpoint.as_ref());
+                self.release_network(container, &places);
                 return Err(error);
             }
         };
-        self.record_start(container, launched, endpoint).map_err(FailedStart::from)
+        self.record_start(container, launched, places).map_err(FailedStart::from)
     }
 
     fn prepare(
@@ -123,18 +131,29 @@ impl Containers {
         }
         let files = self.plan_files(container, &record, &directory)?;
         let seccomp = self.plan_seccomp(&record, &security, &capabilities)?;
+        let linked = self.linked(&record)?;
         // The network comes last: from here on a failure has to give it back.
-        let network = self.claim_network(container, &record)?;
-        let address = network.endpoint.as_ref().and_then(|endpoint| endpoint.addresses().next());
+        let mut network = self.claim_network(container, &record)?;
+        let planned = self.plan_launch(container, &record, &directory, &linked, &mut network);
+        let (names, environment) = match planned {
+            Ok(planned) => planned,
+            Err(error) => {
+                self.release_network(container, &network.places);
+                return Err(error.into());
+            }
+        };
+        let places = network.places;
         let undo = |error: Error| {
-            self.release_network(container, network.endpoint.as_ref());
+            self.release_network(container, &places);
             FailedStart::from(error)
         };
-        if !record.host.network_mode.starts_with("container:") {
-            self.write_system_files(container, &directory, address).map_err(undo)?;
+        let mut held = network.held;
+        if let Some(sockets) = network.dns {
+            held.extend(self.serve_names(container, &record, &places, sockets, &names).map_err(undo)?);
         }
         let spec = spec::plan_spec(&PlanInput {
             config: &record.config,
+            environment: &environment,
             host: &record.host,
             security: &security,
             hostname: &self.hostname_inside(&record),
@@ -156,6 +175,10 @@ impl Containers {
             attach.push(client.spec);
             fds.push(client.stream.socket);
         }
+        // Hundreds of ports do not fit into one message.
+        let later = held.split_off(held.len().min(socket::MAX_FDS.saturating_sub(fds.len())));
+        let (held, more) = split_held(held);
+        fds.extend(more);
         let request = LaunchRequest {
             id: container.id.as_str().to_owned(),
             spec: Box::new(spec),
@@ -171,10 +194,27 @@ impl Containers {
             systemd: self.parts.config.cgroup_driver == CgroupDriver::Systemd,
             seccomp,
             strict_limits: record.host.ulimits.as_ref().is_some_and(|list| !list.is_empty()),
-            held: Vec::new(),
-            proxies: Vec::new(),
+            held,
+            proxies: proxy_specs(network.proxies),
         };
-        Ok(Prepared { request, fds, endpoint: network.endpoint })
+        Ok(Prepared { request, fds, places, later })
+    }
+
+    /// What is planned once the places are known: holes for links, files, variables.
+    fn plan_launch(
+        &self,
+        container: &Container,
+        record: &Record,
+        directory: &Path,
+        linked: &[Linked],
+        network: &mut Claimed,
+    ) -> Result<(Names, Vec<String>)> {
+        if let Mode::Container(_) = Mode::parse(&record.host.network_mode) {
+            return Ok((Names::default(), Vec::new()));
+        }
+        self.open_holes(&mut network.places, linked)?;
+        let names = self.write_system_files(container, directory, &network.places, linked)?;
+        Ok((names, Self::link_environment(record, linked)))
     }
 
     async fn launch(&self, prepared: Prepared) -> std::result::Result<Launched, FailedStart> {
@@ -191,6 +231,7 @@ impl Containers {
                 for warning in warnings {
                     tracing::warn!(pid, "{warning}");
                 }
+                hold_more(&connection, prepared.later).await;
                 Ok(Launched { pid, started_at, connection, events })
             }
             Reply::Failed(failure) => Err(FailedStart::from(failure)),
@@ -202,9 +243,8 @@ impl Containers {
         self: &Arc<Self>,
         container: &Arc<Container>,
         launched: Launched,
-        endpoint: Option<Endpoint>,
+        places: Vec<Place>,
     ) -> Result<()> {
-        let in_network = endpoint.is_some();
         let life = container.change_life(|life| {
             life.phase = Phase::Running;
             life.pid = launched.pid;
@@ -213,8 +253,7 @@ impl Containers {
             life.error.clear();
             life.oom_killed = false;
             life.by_hand = false;
-            life.endpoint = endpoint;
-            life.endpoint_id = if in_network { random_id() } else { String::new() };
+            life.places = places;
             life.sandbox_id = random_id();
         });
         let id = container.id.as_str();
@@ -230,10 +269,9 @@ impl Containers {
             progress.exit_code = 0;
             progress.error.clear();
         });
-        if in_network {
-            self.publish_network(container, "connect");
-        }
+        self.publish_network(container, "connect", &life.places);
         self.publish(container, "start", &[]);
+        self.lead_dependents(container);
         let containers = Arc::clone(self);
         let watched = Arc::clone(container);
         container.set_watcher(tokio::spawn(async move {
@@ -277,9 +315,12 @@ impl Containers {
         let text = failed.error.message().to_owned();
         let life = container.change_life(|life| {
             life.pid = 0;
-            life.exit_code = i64::from(failed.exit_code);
+            // What the program said last counts for more than that it could not be started again.
+            if failed.exit_code != UNKNOWN_EXIT || life.exit_code == 0 {
+                life.exit_code = i64::from(failed.exit_code);
+            }
             life.error.clone_from(&text);
-            life.endpoint = None;
+            life.places.clear();
             if life.phase == Phase::Restarting {
                 life.phase = Phase::Exited;
             }
@@ -511,28 +552,17 @@ impl Containers {
             own => own,
         }
     }
+}
 
-    fn claim_network(&self, container: &Container, record: &Record) -> Result<crate::networks::Claimed> {
-        let mode = Mode::parse(&record.host.network_mode)?;
-        self.parts.networks.claim(&mode, container.id.as_str(), &record.ipv4_address, &record.mac_address)
-    }
-
-    pub(super) fn release_network(&self, container: &Container, endpoint: Option<&Endpoint>) {
-        if let Some(endpoint) = endpoint {
-            self.parts.networks.release(endpoint);
-            tracing::trace!(container = container.id.as_str(), "address released");
+/// Hands a keeper what did not fit beside its launch.
+async fn hold_more(keeper: &Connection, mut held: Vec<(String, OwnedFd)>) {
+    while !held.is_empty() {
+        let rest = held.split_off(held.len().min(socket::MAX_FDS));
+        let (held_now, fds) = split_held(std::mem::replace(&mut held, rest));
+        if let Err(error) = keeper.order(Body::Hold { held: held_now }, fds).await {
+            tracing::warn!(error = %crate::error::chain(&error), "some ports are kept by rules only");
+            return;
         }
-    }
-
-    /// Tells that the container came to or left its network.
-    pub(super) fn publish_network(&self, container: &Container, action: &str) {
-        let network = self.parts.networks.bridge_id();
-        let attributes = BTreeMap::from([
-            ("container".to_owned(), container.id.as_str().to_owned()),
-            ("name".to_owned(), "bridge".to_owned()),
-            ("type".to_owned(), "bridge".to_owned()),
-        ]);
-        self.parts.events.publish("network", action, network, attributes);
     }
 }
 
@@ -583,7 +613,7 @@ struct FailedStart {
 
 impl From<Error> for FailedStart {
     fn from(error: Error) -> Self {
-        Self { error, exit_code: 128 }
+        Self { error, exit_code: UNKNOWN_EXIT }
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use minke_keeper::protocol::{Body, Event, Exit, Reply};
+use minke_keeper::protocol::{Body, Event, Exit};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Containers;
@@ -16,7 +16,7 @@ use crate::clock::Moment;
 use crate::keepers::Connection;
 
 /// The keeper's answer to being told that it may forget: its container is taken apart.
-pub(crate) type Farewell = Option<oneshot::Receiver<Reply>>;
+pub(crate) type Farewell = Option<oneshot::Receiver<crate::keepers::Answer>>;
 
 impl Containers {
     /// Follows one running container until its end.
@@ -76,7 +76,7 @@ impl Containers {
             life.exit_code = code;
             life.oom_killed |= exit.oom_killed;
             life.finished_at = ended_at;
-            life.endpoint = None;
+            life.places.clear();
         });
         let goes = goes && container.begin_removal();
         let id = container.id.as_str();
@@ -99,10 +99,8 @@ impl Containers {
             self.parts.registry.remove(container);
         }
         self.end_execs(container, exit);
-        if before.endpoint.is_some() {
-            self.release_network(container, before.endpoint.as_ref());
-            self.publish_network(container, "disconnect");
-        }
+        self.release_network(container, &before.places);
+        self.publish_network(container, "disconnect", &before.places);
         self.publish(
             container,
             "die",

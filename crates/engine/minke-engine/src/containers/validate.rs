@@ -8,6 +8,7 @@ use minke_api::container::{ContainerConfig, ContainerCreateRequest, HostConfig};
 
 use super::signal;
 use crate::error::{Error, Result};
+use crate::networks::{Mode, ports};
 use crate::spec::security::SecurityOptions;
 use crate::spec::{HostFacts, capabilities, mounts};
 
@@ -21,7 +22,12 @@ pub(crate) fn check_create(request: &mut ContainerCreateRequest, facts: &HostFac
     let host = &mut request.host_config;
     check_host(host)?;
     check_modes(&request.config, host)?;
-    let warnings = check_resources(host, facts)?;
+    ports::check_ports(request.config.exposed_ports.as_ref(), host)?;
+    let mut warnings = check_resources(host, facts)?;
+    let publishes = host.publish_all_ports || host.port_bindings.as_ref().is_some_and(|map| !map.is_empty());
+    if host.network_mode == "host" && publishes {
+        warnings.push("Published ports are discarded when using host network mode".to_owned());
+    }
     mounts::parse_mounts(host)?;
     SecurityOptions::parse(host.security_opt.as_deref().unwrap_or_default())?;
     Ok(warnings)
@@ -67,18 +73,7 @@ fn check_config(config: &ContainerConfig) -> Result<()> {
 fn refuse_later_things(request: &ContainerCreateRequest) -> Result<()> {
     let host = &request.host_config;
     let given = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
-    let container_net = host.network_mode.starts_with("container:");
-    let publishes = host.publish_all_ports || host.port_bindings.as_ref().is_some_and(|map| !map.is_empty());
-    if container_net && publishes {
-        return Err(Error::invalid(
-            "conflicting options: port publishing and the container type network mode",
-        ));
-    }
-    let sentence = if publishes && host.network_mode != "host" && host.network_mode != "none" {
-        "published ports are not built yet: reach the container by its address on the bridge, or run it with --network host"
-    } else if given(&host.links) {
-        "links are not built yet: reach the other container by its address on the bridge"
-    } else if given(&host.volumes_from) {
+    let sentence = if given(&host.volumes_from) {
         "volumes are not built yet: give both containers the same bind mount instead of --volumes-from"
     } else if request.config.volumes.as_ref().is_some_and(|set| !set.is_empty()) {
         "volumes are not built yet: bind mount a directory of the host instead, as in -v /host/path:/path/in/container"
@@ -93,23 +88,9 @@ fn refuse_later_things(request: &ContainerCreateRequest) -> Result<()> {
     } else if !host.cgroup.is_empty() {
         "joining another container's cgroup is not built yet"
     } else {
-        return refuse_networks(request);
+        return Ok(());
     };
     Err(Error::invalid(sentence))
-}
-
-fn refuse_networks(request: &ContainerCreateRequest) -> Result<()> {
-    let mode = request.host_config.network_mode.as_str();
-    let known = |name: &str| {
-        matches!(name, "" | "default" | "bridge" | "host" | "none") || name.starts_with("container:")
-    };
-    let others = request.networking_config.endpoints_config.iter().flatten().map(|(name, _)| name.as_str());
-    match std::iter::once(mode).chain(others).find(|name| !known(name)) {
-        Some(name) => Err(Error::not_found(format!(
-            "network {name} not found: networks of one's own are not built yet, there are bridge, host and none"
-        ))),
-        None => Ok(()),
-    }
 }
 
 fn check_host(host: &mut HostConfig) -> Result<()> {
@@ -194,22 +175,40 @@ fn check_modes(config: &ContainerConfig, host: &HostConfig) -> Result<()> {
     if host.uts_mode == "host" && !config.hostname.is_empty() {
         return Err(Error::invalid("conflicting options: hostname and the UTS mode"));
     }
-    if host.network_mode.starts_with("container:") {
-        let given = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
-        let what = if !joins(&host.network_mode) {
-            return Err(Error::invalid("Invalid network mode: invalid container format container:<name|id>"));
-        } else if !config.hostname.is_empty() {
-            "hostname"
-        } else if given(&host.dns) {
-            "dns"
-        } else if given(&host.extra_hosts) {
-            "custom host-to-IP mapping"
-        } else {
-            return Ok(());
-        };
-        return Err(Error::invalid(format!("conflicting options: {what} and the network mode")));
+    check_network_mode(config, host)
+}
+
+/// What goes with which network mode.
+fn check_network_mode(config: &ContainerConfig, host: &HostConfig) -> Result<()> {
+    let given = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
+    let conflict = |what: &str| Err(Error::invalid(format!("conflicting options: {what}")));
+    let undefined = "can't be used with links. This would result in undefined behavior";
+    match Mode::parse(&host.network_mode) {
+        Mode::Host if given(&host.links) => conflict(&format!("host type networking {undefined}")),
+        Mode::Container("") => {
+            Err(Error::invalid("invalid network mode: invalid container format container:<name|id>"))
+        }
+        Mode::Container(_) => {
+            let publishes =
+                host.publish_all_ports || host.port_bindings.as_ref().is_some_and(|map| !map.is_empty());
+            if !config.hostname.is_empty() {
+                conflict("hostname and the network mode")
+            } else if given(&host.links) {
+                conflict(&format!("container type network {undefined}"))
+            } else if given(&host.dns) {
+                conflict("dns and the network mode")
+            } else if given(&host.extra_hosts) {
+                conflict("custom host-to-IP mapping and the network mode")
+            } else if publishes {
+                conflict("port publishing and the container type network mode")
+            } else if config.exposed_ports.as_ref().is_some_and(|set| !set.is_empty()) {
+                conflict("port exposing and the container type network mode")
+            } else {
+                Ok(())
+            }
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 fn check_resources(host: &mut HostConfig, facts: &HostFacts) -> Result<Vec<String>> {

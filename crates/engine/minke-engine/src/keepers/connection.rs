@@ -39,7 +39,10 @@ pub enum KeeperError {
     OutOfTurn(String),
 }
 
-type Waiting = Mutex<Option<HashMap<u64, oneshot::Sender<Reply>>>>;
+/// A reply with the descriptors that rode along.
+pub type Answer = (Reply, Vec<OwnedFd>);
+
+type Waiting = Mutex<Option<HashMap<u64, oneshot::Sender<Answer>>>>;
 
 /// The connection. It closes when the receiver of its events is dropped, which a keeper survives.
 #[derive(Debug)]
@@ -69,11 +72,34 @@ impl Connection {
 
     /// Asks, with descriptors riding along, and waits for the answer.
     pub async fn ask(&self, body: Body, fds: Vec<OwnedFd>) -> Result<Reply, KeeperError> {
+        self.ask_for_fds(body, fds).await.map(|(reply, _fds)| reply)
+    }
+
+    async fn ask_for_fds(&self, body: Body, fds: Vec<OwnedFd>) -> Result<Answer, KeeperError> {
         let answer = self.begin(body, fds).await?;
         match answer.await {
-            Ok(Reply::Refused { refusal, text }) => Err(KeeperError::Refused { refusal, text }),
-            Ok(reply) => Ok(reply),
+            Ok((Reply::Refused { refusal, text }, _fds)) => Err(KeeperError::Refused { refusal, text }),
+            Ok(answer) => Ok(answer),
             Err(_gone) => Err(KeeperError::Gone),
+        }
+    }
+
+    /// Copies of the descriptors that the keeper holds under labels that begin with `prefix`.
+    pub async fn fetch(&self, prefix: &str) -> Result<Vec<(String, OwnedFd)>, KeeperError> {
+        let mut held = Vec::new();
+        loop {
+            let after = held.last().map(|(label, _): &(String, OwnedFd)| label.clone()).unwrap_or_default();
+            let body = Body::Fetch { prefix: prefix.to_owned(), after };
+            match self.ask_for_fds(body, Vec::new()).await? {
+                (Reply::Held { labels, more }, fds) => {
+                    let empty = labels.is_empty();
+                    held.extend(labels.into_iter().zip(fds));
+                    if !more || empty {
+                        return Ok(held);
+                    }
+                }
+                (other, _fds) => return Err(KeeperError::OutOfTurn(format!("{other:?}"))),
+            }
         }
     }
 
@@ -82,7 +108,7 @@ impl Connection {
         &self,
         body: Body,
         fds: Vec<OwnedFd>,
-    ) -> Result<oneshot::Receiver<Reply>, KeeperError> {
+    ) -> Result<oneshot::Receiver<Answer>, KeeperError> {
         let seq = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
         match &mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -124,7 +150,7 @@ impl Connection {
         Ok(())
     }
 
-    fn answer(&self, seq: u64, reply: Reply) {
+    fn answer(&self, seq: u64, answer: Answer) {
         let sender = self
             .waiting
             .lock()
@@ -133,7 +159,7 @@ impl Connection {
             .and_then(|waiting| waiting.remove(&seq));
         if let Some(sender) = sender {
             // Whoever asked may have stopped waiting.
-            drop(sender.send(reply));
+            drop(sender.send(answer));
         }
     }
 
@@ -166,7 +192,7 @@ async fn read_frames(
         }
         loop {
             match decoder.next_message::<Message>() {
-                Ok(Some((Message::Reply { seq, reply, .. }, _fds))) => connection.answer(seq, reply),
+                Ok(Some((Message::Reply { seq, reply, .. }, fds))) => connection.answer(seq, (reply, fds)),
                 Ok(Some((Message::Event(event), _fds))) => drop(events.send(event)),
                 Ok(None) => break,
                 Err(error) if error.is_fatal() => return Err(error.into()),

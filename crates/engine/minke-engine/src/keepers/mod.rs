@@ -9,7 +9,7 @@ mod connection;
 use std::os::fd::AsFd;
 
 pub use blanks::Blanks;
-pub use connection::{Connection, KeeperError, connect};
+pub use connection::{Answer, Connection, KeeperError, connect};
 
 /// Whether the other end of a client's socket is gone.
 pub(crate) fn is_hung_up(socket: impl AsFd) -> bool {

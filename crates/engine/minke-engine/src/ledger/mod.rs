@@ -189,6 +189,46 @@ impl Ledger {
         Ok(())
     }
 
+    /// A container's changed settings and how it is, together.
+    pub fn save_both(
+        &self,
+        id: &str,
+        record: &impl Serialize,
+        life: &impl Serialize,
+    ) -> Result<(), LedgerError> {
+        let (record, life) = (serde_json::to_string(record)?, serde_json::to_string(life)?);
+        self.execute(
+            "save a container",
+            "UPDATE containers SET record = ?2, life = ?3 WHERE id = ?1",
+            params![id, record, life],
+        )?;
+        Ok(())
+    }
+
+    /// A new network.
+    pub fn insert_network(&self, id: &str, name: &str, record: &impl Serialize) -> Result<(), LedgerError> {
+        let record = serde_json::to_string(record)?;
+        self.execute(
+            "insert a network",
+            "INSERT INTO networks (id, name, record) VALUES (?1, ?2, ?3)",
+            params![id, name, record],
+        )?;
+        Ok(())
+    }
+
+    /// A network is gone.
+    pub fn remove_network(&self, id: &str) -> Result<(), LedgerError> {
+        self.execute("remove a network", "DELETE FROM networks WHERE id = ?1", params![id])?;
+        Ok(())
+    }
+
+    /// All networks: ids and records.
+    pub fn networks(&self) -> Result<Vec<(String, String)>, LedgerError> {
+        self.rows("read the networks", "SELECT id, record FROM networks", |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+    }
+
     /// All containers.
     pub fn containers(&self) -> Result<Vec<ContainerRow>, LedgerError> {
         self.rows("read the containers", "SELECT id, name, record, life FROM containers", |row| {

@@ -31,6 +31,12 @@ const STEPS: &[&str] = &[
         tagged_at INTEGER NOT NULL
      ) WITHOUT ROWID;
      CREATE INDEX tags_by_image ON tags (image);",
+    // 2: networks of the user's own. A container's places in them are part of its life, so that a start stays one commit.
+    "CREATE TABLE networks (
+        id     TEXT PRIMARY KEY,
+        name   TEXT NOT NULL UNIQUE,
+        record TEXT NOT NULL
+     );",
 ];
 
 /// Brings the file to the newest step, each in its own transaction.

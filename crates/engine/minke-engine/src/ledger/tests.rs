@@ -108,3 +108,23 @@ fn a_setting_is_made_once() {
     assert_eq!(ledger.setting("id", || "a".to_owned()).expect("set"), "a");
     assert_eq!(ledger.setting("id", || "b".to_owned()).expect("read"), "a");
 }
+
+#[test]
+fn a_ledger_of_the_first_schema_gets_the_networks_and_keeps_its_containers() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let ledger = open(directory.path());
+    ledger.insert_container("1", "web", &1, &1).expect("inserted");
+    drop(ledger);
+    let connection = Connection::open(directory.path().join("minke.db")).expect("opens");
+    connection
+        .execute_batch("DROP TABLE networks; PRAGMA user_version = 1")
+        .expect("as the first schema was");
+    drop(connection);
+    let ledger = open(directory.path());
+    assert_eq!(names(&ledger), ["web"]);
+    ledger.insert_network("n1", "front", &"record").expect("inserted");
+    assert!(ledger.insert_network("n2", "front", &"record").is_err(), "two networks cannot have one name");
+    assert_eq!(ledger.networks().expect("readable"), [("n1".to_owned(), "\"record\"".to_owned())]);
+    ledger.remove_network("n1").expect("removed");
+    assert!(ledger.networks().expect("readable").is_empty());
+}

@@ -1,104 +1,149 @@
-//! Networks: the default bridge, the host's own, and none.
+//! Networks: what there is, who is in it, and what a container gets of it.
 //!
-//! These three are there from the start and cannot be changed; networks of one's own come later. How a namespace is
-//! plugged is `minke-net`'s business.
+//! Three are there from the start (the default bridge, the host's own, none); others are made and removed by clients. A
+//! network is a [`NetworkRecord`] in the ledger; the kernel's side of it is `minke-net`'s. A container's place in a network
+//! is part of the container's own record, so that a start stays one commit; here places are kept in memory, by network.
+//!
+//! | file | what |
+//! |---|---|
+//! | `record` | the nouns |
+//! | `request`, `subnets`, `options` | from a request to a record |
+//! | `index` | all networks, by id and name, with who is in them |
+//! | `builtin` | the three that are always there |
+//! | `service` | create, remove, prune |
+//! | `wire` | list and inspect |
+//! | `endpoints`, `claims`, `ports` | what a container asks of networks, and gets |
+//! | `names` | what the resolver is told |
+//! | `links` | links |
 
+mod builtin;
+mod claims;
+pub(crate) mod endpoints;
+mod index;
+pub(crate) mod links;
+mod names;
+mod options;
+pub(crate) mod ports;
+mod record;
+mod request;
+mod service;
+mod subnets;
 mod wire;
 
-use std::net::Ipv4Addr;
-use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, OnceLock};
 
-use minke_net::{Bridge, BridgeClaimRequest, BridgeConfig, Endpoint, IsolatedNamespaces};
+use minke_dns::Resolver;
+use minke_net::{Fabric, FabricConfig, IsolatedNamespaces, LiveEndpoint, NetworkSpec};
 
-use crate::clock::Moment;
-use crate::error::{Error, Result};
+use crate::config::Config;
+use crate::containers::Registry;
+use crate::error::{Error, Result, chain};
+use crate::events::Events;
 use crate::ledger::Ledger;
 
+pub(crate) use claims::{Claimant, Claimed, place_of};
+pub(crate) use index::Network;
+pub(crate) use names::{dns_names, plan_view};
+pub(crate) use record::is_builtin;
+pub use record::{Driver, NetworkRecord, Place};
+
 /// Where a container's network comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Mode {
-    /// The default bridge.
-    Bridge,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode<'a> {
     /// The host's own.
     Host,
     /// A namespace with nothing but `lo`.
     None,
     /// Another container's.
-    Container,
+    Container(&'a str),
+    /// The default bridge.
+    Bridge,
+    /// A network of the user's, by name or id.
+    Named(&'a str),
 }
 
-impl Mode {
+impl<'a> Mode<'a> {
     /// Reads a network mode.
-    pub(crate) fn parse(text: &str) -> Result<Self> {
+    pub(crate) fn parse(text: &'a str) -> Self {
         match text {
-            "" | "default" | "bridge" => Ok(Self::Bridge),
-            "host" => Ok(Self::Host),
-            "none" => Ok(Self::None),
-            _ if text.starts_with("container:") => Ok(Self::Container),
-            _ => Err(Error::not_found(minke_api::texts::network_not_found(text))),
+            "" | "default" | "bridge" => Self::Bridge,
+            "host" => Self::Host,
+            "none" => Self::None,
+            _ => match text.strip_prefix("container:") {
+                Some(target) => Self::Container(target),
+                None => Self::Named(text),
+            },
         }
     }
-}
 
-/// What a container got.
-#[derive(Debug, Default)]
-pub(crate) struct Claimed {
-    /// A namespace to join.
-    pub(crate) netns: Option<OwnedFd>,
-    /// Its settings are made already.
-    pub(crate) ready: bool,
-    /// The place on the bridge.
-    pub(crate) endpoint: Option<Endpoint>,
-}
-
-/// The ids under which the three networks show, the same for ever.
-#[derive(Debug)]
-struct Ids {
-    bridge: String,
-    host: String,
-    none: String,
+    /// Whether the container's names are served by the embedded resolver.
+    pub(crate) fn is_of_the_users(self) -> bool {
+        matches!(self, Self::Named(_))
+    }
 }
 
 /// The service.
 #[derive(Debug)]
 pub struct Networks {
-    /// The bridge, or why there is none: containers without it still work.
-    bridge: std::result::Result<Bridge, String>,
+    config: Arc<Config>,
+    /// The kernel's side, or why there is none: containers without a network still work.
+    fabric: std::result::Result<Fabric, String>,
     isolated: std::result::Result<IsolatedNamespaces, String>,
-    ids: Ids,
-    created: Moment,
+    index: index::Index,
+    resolver: OnceLock<Option<Resolver>>,
+    /// Held while a network is made or removed.
+    changing: Mutex<()>,
     warnings: Vec<String>,
-    registry: Arc<crate::containers::Registry>,
+    ledger: Arc<Ledger>,
+    events: Arc<Events>,
+    registry: Arc<Registry>,
 }
 
 impl Networks {
-    /// Makes or repairs the bridge. `live` are the endpoints of containers that run already.
+    /// Makes or repairs all networks. Containers that run already, as the registry has them, keep their places.
     pub(crate) fn open(
-        config: BridgeConfig,
-        isolated_ready: usize,
-        live: &[Endpoint],
-        ledger: &Ledger,
-        registry: Arc<crate::containers::Registry>,
+        config: &Arc<Config>,
+        ledger: Arc<Ledger>,
+        events: Arc<Events>,
+        registry: Arc<Registry>,
     ) -> Result<Self> {
-        let id = |name: &str| ledger.setting(&format!("network.{name}"), crate::networks::new_id);
-        let ids = Ids { bridge: id("bridge")?, host: id("host")?, none: id("none")? };
-        let created = ledger.setting("network.created", || Moment::now().0.to_string())?;
-        let mut warnings = Vec::new();
-        let bridge = match Bridge::open(config, live) {
-            Ok((bridge, more)) => {
+        let (mut records, mut warnings) = builtin::plan(&config.networks, &ledger)?;
+        for (id, text) in ledger.networks()? {
+            match serde_json::from_str::<NetworkRecord>(&text) {
+                Ok(record) => records.push(record),
+                Err(error) => warnings.push(format!("the record of network {id} cannot be read: {error}")),
+            }
+        }
+        builtin::place_old_endpoints(&registry, &records);
+        let fabric = match open_fabric(config, &records, &registry, &ledger) {
+            Ok((fabric, more)) => {
                 warnings.extend(more);
-                Ok(bridge)
+                Ok(fabric)
             }
             Err(error) => {
-                let text = crate::error::chain(&error);
-                warnings.push(format!("the default bridge cannot be used: {text}"));
-                Err(text)
+                warnings.push(format!("networks cannot be used: {}", error.message()));
+                Err(error.message().to_owned())
             }
         };
-        let isolated = IsolatedNamespaces::open(isolated_ready).map_err(|error| crate::error::chain(&error));
-        let created = Moment(created.parse().unwrap_or_default());
-        Ok(Self { bridge, isolated, ids, created, warnings, registry })
+        let isolated = IsolatedNamespaces::open(config.isolated_ready).map_err(|error| chain(&error));
+        if let Ok(fabric) = &fabric {
+            builtin::fill_from_kernel(&mut records, fabric, &config.networks);
+        }
+        let networks = Self {
+            config: Arc::clone(config),
+            fabric,
+            isolated,
+            index: index::Index::new(records),
+            resolver: OnceLock::new(),
+            changing: Mutex::new(()),
+            warnings,
+            ledger,
+            events,
+            registry,
+        };
+        networks.enrol_the_living();
+        Ok(networks)
     }
 
     /// What did not go as it should when the engine opened.
@@ -107,70 +152,80 @@ impl Networks {
     }
 
     /// Containers that were connected and had no interface when the engine opened.
-    pub(crate) fn lost(&self) -> &[Endpoint] {
-        self.bridge.as_ref().map_or(&[], Bridge::lost)
+    pub(crate) fn lost(&self) -> &[minke_net::Endpoint] {
+        self.fabric.as_ref().map_or(&[], Fabric::lost)
     }
 
-    /// The bridge's own address: what `host-gateway` means.
-    pub(crate) fn gateway(&self) -> Option<Ipv4Addr> {
-        self.bridge.as_ref().ok().map(|bridge| bridge.facts().address)
-    }
-
-    /// The bridge's id.
-    pub(crate) fn bridge_id(&self) -> &str {
-        &self.ids.bridge
-    }
-
-    /// The id of the network that a mode stands for.
-    pub(crate) fn id_of(&self, mode: &str) -> String {
-        match Mode::parse(mode) {
-            Ok(Mode::Bridge) => self.ids.bridge.clone(),
-            Ok(Mode::Host) => self.ids.host.clone(),
-            Ok(Mode::None) => self.ids.none.clone(),
-            Ok(Mode::Container) | Err(_) => String::new(),
+    /// What `host-gateway` means.
+    pub(crate) fn host_gateways(&self) -> Vec<IpAddr> {
+        if !self.config.networks.host_gateway.is_empty() {
+            return self.config.networks.host_gateway.clone();
         }
+        let facts = self
+            .index
+            .named("bridge")
+            .and_then(|bridge| self.fabric.as_ref().ok().and_then(|fabric| fabric.facts(&bridge.record.id)));
+        let Some(facts) = facts else { return Vec::new() };
+        let v4 = facts.ipv4.and_then(|family| family.link_address);
+        let v6 = facts.ipv6.and_then(|family| family.link_address);
+        v4.into_iter().chain(v6).collect()
     }
 
-    /// Gives a container its network.
-    pub(crate) fn claim(&self, mode: &Mode, container: &str, address: &str, mac: &str) -> Result<Claimed> {
-        match mode {
-            Mode::Host | Mode::Container => Ok(Claimed::default()),
-            Mode::None => {
-                let failed =
-                    |text: &str| Error::system(format!("failed to set up container networking: {text}"));
-                let isolated = self.isolated.as_ref().map_err(|text| failed(text))?;
-                let netns =
-                    isolated.claim().map_err(|source| failed(&source.to_string()).caused_by(source))?;
-                Ok(Claimed { netns: Some(netns), ready: true, endpoint: None })
-            }
-            Mode::Bridge => self.claim_bridge(container, address, mac),
-        }
+    /// The network called `reference`: a full id, a name, or a unique prefix of an id.
+    pub(crate) fn find(&self, reference: &str) -> Result<Arc<Network>> {
+        self.index.find(reference)
     }
 
-    fn claim_bridge(&self, container: &str, address: &str, mac: &str) -> Result<Claimed> {
-        let failed = |text: &str| Error::system(format!("failed to set up container networking: {text}"));
-        let bridge = self.bridge.as_ref().map_err(|text| failed(text))?;
-        let address = match address {
-            "" => None,
-            text => Some(text.parse().map_err(|source: std::net::AddrParseError| {
-                Error::invalid(format!("invalid IPv4 address: {text}")).caused_by(source)
-            })?),
-        };
-        let request = BridgeClaimRequest { container, address, mac: mac.parse().ok() };
-        let claim = bridge
-            .claim(&request)
-            .map_err(|source| failed(&crate::error::chain(&source)).caused_by(source))?;
-        Ok(Claimed { netns: Some(claim.netns), ready: true, endpoint: Some(claim.endpoint) })
+    /// The kernel's side.
+    pub(crate) fn fabric(&self) -> Result<&Fabric> {
+        self.fabric.as_ref().map_err(|text| Error::system(text.clone()))
     }
 
-    /// Takes a container's place back.
-    pub(crate) fn release(&self, endpoint: &Endpoint) {
-        if let Ok(bridge) = &self.bridge {
-            bridge.release(endpoint);
-        }
+    /// The resolver of networks of the users', started when it is first needed.
+    pub(crate) fn resolver(&self) -> Option<&Resolver> {
+        self.resolver
+            .get_or_init(|| match Resolver::start() {
+                Ok(resolver) => {
+                    self.index.all().iter().for_each(|network| names::announce(&resolver, network));
+                    Some(resolver)
+                }
+                Err(error) => {
+                    tracing::error!(error = %chain(&error), "names of containers are not resolved");
+                    None
+                }
+            })
+            .as_ref()
     }
 }
 
-fn new_id() -> String {
+fn open_fabric(
+    config: &Config,
+    records: &[NetworkRecord],
+    registry: &Registry,
+    ledger: &Ledger,
+) -> Result<(Fabric, Vec<String>)> {
+    let bridge = records.iter().find(|record| record.name == "bridge");
+    let mark = match &config.networks.bridge {
+        Some(name) => name.clone(),
+        None => ledger.setting("network.mark", || format!("mk-{}", &new_id()[..8]))?,
+    };
+    let fabric_config = FabricConfig {
+        mark,
+        default_network: bridge.map(|record| record.id.clone()),
+        ..config.networks.fabric.clone()
+    };
+    let specs: Vec<NetworkSpec> = records.iter().filter_map(|record| record.spec.clone()).collect();
+    let live: Vec<LiveEndpoint> = registry
+        .all()
+        .iter()
+        .map(|container| container.life())
+        .filter(|life| life.phase.is_live())
+        .flat_map(|life| life.places.iter().filter_map(Place::to_live).collect::<Vec<_>>())
+        .collect();
+    Fabric::open(fabric_config, &specs, &live)
+        .map_err(|source| Error::new(source.kind(), chain(&source)).caused_by(source))
+}
+
+pub(crate) fn new_id() -> String {
     minke_base::ContainerId::random().as_str().to_owned()
 }

@@ -1,117 +1,158 @@
-//! List and inspect of the three networks, as clients expect them.
+//! List and inspect, as clients expect them.
 
 use std::collections::BTreeMap;
 
-use minke_api::StringMap;
-use minke_api::network::{EndpointResource, Ipam, IpamConfig, NetworkResource};
+use minke_api::network::{
+    EndpointResource, Ipam, IpamConfig, IpamStatus, NetworkResource, NetworkStatus, SubnetStatus,
+};
+use minke_net::IpNet;
 
-use super::Networks;
+use super::{Network, Networks, Place};
 use crate::error::{Error, Result};
 use crate::filters::{Filters, pattern_matches};
 
 impl Networks {
-    /// The networks that pass.
+    /// The networks that pass, with who is in them.
     pub fn list(&self, filters: &Filters) -> Result<Vec<NetworkResource>> {
         filters.allow_only(&["dangling", "driver", "id", "label", "name", "scope", "type"])?;
+        let dangling = read_dangling(filters)?;
         for value in filters.values("type") {
             if !matches!(value.as_str(), "builtin" | "custom") {
-                return Err(Error::invalid(format!("invalid filter: 'type'='{value}'")));
+                return Err(Error::system(format!("invalid filter: 'type'='{value}'")));
             }
         }
-        let dangling = filters.boolean("dangling")?;
-        let mut list = vec![self.bridge_resource(false), self.plain("host"), self.plain("none")];
-        list.retain(|network| {
-            filters.exact("driver", &network.driver)
-                && filters.any("id", |id| network.id.contains(id))
-                && filters.any("name", |name| pattern_matches(name, &network.name))
-                && filters.exact("scope", "local")
-                && filters.any("type", |kind| kind == "builtin")
-                && filters.labels("label", |_| None)
-                // The three are never counted as unused.
-                && dangling != Some(true)
-        });
-        Ok(list)
-    }
-
-    /// One network, by name, id or a prefix of it.
-    pub fn inspect(&self, name: &str) -> Result<NetworkResource> {
-        let all = [("bridge", &self.ids.bridge), ("host", &self.ids.host), ("none", &self.ids.none)];
-        let found = all
+        let passes = |network: &Network| {
+            let record = &network.record;
+            let kind = if record.is_builtin() { "builtin" } else { "custom" };
+            let unused = !record.is_builtin() && network.is_empty();
+            filters.exact("driver", record.driver.word())
+                && filters.any("id", |id| record.id.contains(id))
+                && filters.any("name", |name| pattern_matches(name, &record.name))
+                && filters.exact("scope", &record.scope)
+                && filters.exact("type", kind)
+                && filters.labels("label", |key| record.labels.get(key).map(String::as_str))
+                && dangling.is_none_or(|wanted| wanted == unused)
+        };
+        Ok(self
+            .index
+            .all()
             .iter()
-            .find(|(own, id)| *own == name || *id == name)
-            .or_else(|| all.iter().find(|(_, id)| name.len() >= 2 && id.starts_with(name)));
-        match found {
-            Some(("bridge", _)) => Ok(self.bridge_resource(true)),
-            Some((own, _)) => Ok(self.plain(own)),
-            None => Err(Error::not_found(minke_api::texts::network_not_found(name))),
-        }
+            .filter(|network| passes(network))
+            .map(|network| self.resource(network))
+            .collect())
     }
 
-    fn resource(&self, name: &str, id: &str, driver: &str) -> NetworkResource {
+    /// One network, by name, id or a prefix of it. `scope` narrows the search, as clients of swarms do.
+    pub fn inspect(&self, reference: &str, scope: Option<&str>) -> Result<NetworkResource> {
+        let network = self.find(reference)?;
+        if scope.is_some_and(|scope| scope != network.record.scope) {
+            return Err(Error::not_found(minke_api::texts::network_not_found(reference)));
+        }
+        let mut resource = self.resource(&network);
+        resource.status = Some(NetworkStatus { ipam: IpamStatus { subnets: subnets(&network) } });
+        Ok(resource)
+    }
+
+    fn resource(&self, network: &Network) -> NetworkResource {
+        let record = &network.record;
         NetworkResource {
-            name: name.to_owned(),
-            id: id.to_owned(),
-            created: self.created.rfc3339(),
-            scope: "local".to_owned(),
-            driver: driver.to_owned(),
-            enable_ipv4: true,
-            ipam: Ipam { driver: "default".to_owned(), options: None, config: None },
+            name: record.name.clone(),
+            id: record.id.clone(),
+            created: record.created.rfc3339(),
+            scope: record.scope.clone(),
+            driver: record.driver.word().to_owned(),
+            enable_ipv4: record.enable_ipv4,
+            enable_ipv6: record.enable_ipv6,
+            ipam: ipam(network),
+            internal: record.internal,
+            attachable: record.attachable,
+            containers: self.members(network),
+            options: record.options.clone(),
+            labels: record.labels.clone(),
             ..NetworkResource::default()
         }
     }
 
-    fn plain(&self, name: &str) -> NetworkResource {
-        let (id, driver) = if name == "host" { (&self.ids.host, "host") } else { (&self.ids.none, "null") };
-        let mut network = self.resource(name, id, driver);
-        network.containers = self.members(name);
-        network
+    fn members(&self, network: &Network) -> BTreeMap<String, EndpointResource> {
+        let member = |(container, place): (String, Place)| {
+            let endpoint = place.endpoint.as_ref();
+            let resource = EndpointResource {
+                name: self.container_name(&container),
+                endpoint_id: place.endpoint_id.clone(),
+                mac_address: endpoint.map(|endpoint| endpoint.mac.to_string()).unwrap_or_default(),
+                ipv4_address: endpoint
+                    .and_then(|endpoint| endpoint.address)
+                    .map(|net| net.to_string())
+                    .unwrap_or_default(),
+                ipv6_address: endpoint
+                    .and_then(|endpoint| endpoint.address6)
+                    .map(|net| net.to_string())
+                    .unwrap_or_default(),
+            };
+            (container, resource)
+        };
+        network.members().into_iter().map(member).collect()
     }
+}
 
-    fn bridge_resource(&self, members: bool) -> NetworkResource {
-        let mut network = self.resource("bridge", &self.ids.bridge, "bridge");
-        if let Ok(bridge) = &self.bridge {
-            let facts = bridge.facts();
-            network.ipam.config = Some(vec![IpamConfig {
-                subnet: facts.subnet.network().to_string(),
-                gateway: facts.gateway.to_string(),
+fn read_dangling(filters: &Filters) -> Result<Option<bool>> {
+    match filters.values("dangling") {
+        [] => Ok(None),
+        [one] => match one.as_str() {
+            "true" | "1" => Ok(Some(true)),
+            "false" | "0" => Ok(Some(false)),
+            _ => Err(Error::invalid(
+                "invalid value for filter 'dangling', must be \"true\" (or \"1\"), or \"false\" (or \"0\")",
+            )),
+        },
+        _ => Err(Error::invalid("got more than one value for filter key \"dangling\"")),
+    }
+}
+
+/// As asked for; where nothing was, what was chosen.
+fn ipam(network: &Network) -> Ipam {
+    let record = &network.record;
+    let mut ipam = record.ipam.clone();
+    let Some(spec) = &record.spec else { return ipam };
+    let list = ipam.config.get_or_insert_default();
+    for (family, v6) in [(&spec.ipv4, false), (&spec.ipv6, true)] {
+        let Some(family) = family else { continue };
+        let given =
+            list.iter().any(|config| config.subnet.parse::<IpNet>().is_ok_and(|subnet| subnet.is_v6() == v6));
+        if let (false, Some(subnet)) = (given, family.subnet) {
+            list.push(IpamConfig {
+                subnet: subnet.to_string(),
+                gateway: family.gateway.map(|gateway| gateway.to_string()).unwrap_or_default(),
                 ..IpamConfig::default()
-            }]);
-            let option = |key: &str, value: String| (format!("com.docker.network.{key}"), value);
-            network.options = StringMap::from([
-                option("bridge.default_bridge", "true".to_owned()),
-                option("bridge.enable_icc", facts.icc.to_string()),
-                option("bridge.enable_ip_masquerade", facts.masquerade.to_string()),
-                option("bridge.host_binding_ipv4", "0.0.0.0".to_owned()),
-                option("bridge.name", facts.name.clone()),
-                option("driver.mtu", facts.mtu.to_string()),
-            ]);
+            });
         }
-        if members {
-            network.containers = self.members("bridge");
-        }
-        network
     }
+    ipam.config = ipam.config.filter(|list| !list.is_empty());
+    ipam
+}
 
-    fn members(&self, mode: &str) -> BTreeMap<String, EndpointResource> {
-        self.registry
-            .all()
-            .into_iter()
-            .filter_map(|container| {
-                let (record, life) = (container.record(), container.life());
-                if record.host.network_mode != mode || !life.phase.is_live() {
-                    return None;
-                }
-                let mut member = EndpointResource {
-                    name: record.name.clone(),
-                    endpoint_id: life.endpoint_id.clone(),
-                    ..EndpointResource::default()
-                };
-                if let Some(endpoint) = &life.endpoint {
-                    member.mac_address = endpoint.mac.to_string();
-                    member.ipv4_address = endpoint.address.map(|net| net.to_string()).unwrap_or_default();
-                }
-                Some((container.id.as_str().to_owned(), member))
-            })
-            .collect()
+/// How full each subnet is: members, the gateway, what is reserved, and the addresses that mean the network itself.
+fn subnets(network: &Network) -> BTreeMap<String, SubnetStatus> {
+    let Some(spec) = &network.record.spec else { return BTreeMap::new() };
+    let places = network.members();
+    let endpoints = || places.values().filter_map(|place| place.endpoint.as_ref());
+    let mut subnets = BTreeMap::new();
+    for family in [&spec.ipv4, &spec.ipv6].into_iter().flatten() {
+        let Some(subnet) = family.subnet else { continue };
+        let members = match subnet.is_v6() {
+            true => endpoints().filter(|endpoint| endpoint.address6.is_some()).count(),
+            false => endpoints().filter(|endpoint| endpoint.address.is_some()).count(),
+        };
+        let own = usize::from(family.gateway.is_some()) + family.reserved.len();
+        let edges = if subnet.is_v6() { 1 } else { 2 };
+        let size = |net: IpNet| {
+            let bits = if net.is_v6() { 128 } else { 32 } - u32::from(net.prefix());
+            1_u128.checked_shl(bits).unwrap_or(u128::MAX)
+        };
+        let in_use = u64::try_from(members + own + edges).unwrap_or(u64::MAX);
+        let room = size(family.range.unwrap_or(subnet)).saturating_sub(u128::from(in_use));
+        let status = SubnetStatus { in_use, available: u64::try_from(room).unwrap_or(u64::MAX) };
+        subnets.insert(subnet.to_string(), status);
     }
+    subnets
 }

@@ -124,6 +124,7 @@ async fn adopt_keeper(containers: &Arc<Containers>, container: &Arc<Container>, 
     }
     container.set_keeper(Some(Arc::clone(&connection)));
     container.progress.send_modify(|progress| progress.live = true);
+    containers.adopt_network(container, &connection).await;
     let (containers, watched) = (Arc::clone(containers), Arc::clone(container));
     container
         .set_watcher(tokio::spawn(async move { containers.supervise(watched, connection, events).await }));
@@ -182,7 +183,7 @@ pub(crate) fn report_lost(containers: &Containers) {
     for endpoint in containers.parts.networks.lost() {
         let runs = containers.parts.registry.find(&endpoint.container).is_ok_and(|container| {
             let life = container.life();
-            life.phase.is_live() && life.endpoint.as_ref() == Some(endpoint)
+            life.phase.is_live() && life.places.iter().any(|place| place.endpoint.as_ref() == Some(endpoint))
         });
         if runs {
             tracing::warn!(

@@ -23,12 +23,13 @@ pub fn merge(mut base: Vec<String>, overrides: &[String]) -> Vec<String> {
     base
 }
 
-/// The whole environment of a container's first process.
-pub fn plan(config: &ContainerConfig, hostname: &str, home: &str) -> Vec<String> {
+/// The whole environment of a container's first process; `links` are the variables of its links.
+pub fn plan(config: &ContainerConfig, hostname: &str, home: &str, links: &[String]) -> Vec<String> {
     let mut base = vec![format!("PATH={DEFAULT_PATH}"), format!("HOSTNAME={hostname}")];
     if config.tty {
         base.push("TERM=xterm".to_owned());
     }
+    base.extend_from_slice(links);
     let mut env = merge(base, config.env.as_deref().unwrap_or_default());
     if !env.iter().any(|entry| key(entry) == "HOME") {
         env.push(format!("HOME={home}"));
@@ -69,12 +70,22 @@ mod tests {
     }
 
     #[test]
-    fn a_terminal_brings_term_and_the_user_brings_home() {
-        let config =
-            ContainerConfig { tty: true, env: Some(words(&["PATH=/bin"])), ..ContainerConfig::default() };
+    fn a_terminal_brings_term_the_user_home_and_a_link_what_the_container_does_not_set() {
+        let config = ContainerConfig {
+            tty: true,
+            env: Some(words(&["PATH=/bin", "DB_NAME=/mine"])),
+            ..ContainerConfig::default()
+        };
         assert_eq!(
-            plan(&config, "box", "/root"),
-            words(&["PATH=/bin", "HOSTNAME=box", "TERM=xterm", "HOME=/root"])
+            plan(&config, "box", "/root", &words(&["DB_NAME=/box/db", "DB_PORT=tcp://10.0.0.2:80"])),
+            words(&[
+                "PATH=/bin",
+                "HOSTNAME=box",
+                "TERM=xterm",
+                "DB_NAME=/mine",
+                "DB_PORT=tcp://10.0.0.2:80",
+                "HOME=/root"
+            ])
         );
     }
 

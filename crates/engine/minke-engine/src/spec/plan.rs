@@ -84,6 +84,8 @@ pub struct SystemFiles {
 pub struct PlanInput<'a> {
     /// The container's configuration, the image's filled in.
     pub config: &'a ContainerConfig,
+    /// Variables that links bring; the configuration's own replace them.
+    pub environment: &'a [String],
     /// The host's half.
     pub host: &'a HostConfig,
     /// What it says about security, parsed.
@@ -148,7 +150,12 @@ fn plan_process(input: &PlanInput<'_>) -> Result<Process> {
         .set_terminal(Some(input.config.tty))
         .set_user(plan_user(input.identity, input.host.umask))
         .set_args(Some(args))
-        .set_env(Some(environment::plan(input.config, input.hostname, &input.identity.home)))
+        .set_env(Some(environment::plan(
+            input.config,
+            input.hostname,
+            &input.identity.home,
+            input.environment,
+        )))
         .set_cwd(PathBuf::from(cwd))
         .set_capabilities(Some(plan_capabilities(input.capabilities)))
         .set_no_new_privileges(Some(input.security.no_new_privileges))
@@ -351,6 +358,8 @@ pub struct ExecInput<'a> {
     pub env: &'a [String],
     /// Where; the container's directory when empty.
     pub working_dir: &'a str,
+    /// Variables that links bring.
+    pub links: &'a [String],
     /// As whom.
     pub identity: &'a Identity,
     /// With which capabilities.
@@ -373,6 +382,7 @@ pub fn plan_exec(input: ExecInput<'_>) -> Result<Process> {
         &ContainerConfig { tty: input.tty, env: input.config.env.clone(), ..ContainerConfig::default() },
         input.hostname,
         &input.identity.home,
+        input.links,
     );
     env = environment::merge(env, input.env);
     let cwd = [input.working_dir, &input.config.working_dir, "/"]

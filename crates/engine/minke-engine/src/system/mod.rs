@@ -54,7 +54,7 @@ impl System {
             driver_status: self.driver_status(),
             plugins: PluginsInfo {
                 volume: Some(Vec::new()),
-                network: list(&["bridge", "host", "null"]),
+                network: list(&["bridge", "host", "macvlan", "null"]),
                 authorization: None,
                 log: list(&["json-file", "local", "none"]),
             },
@@ -105,7 +105,8 @@ impl System {
             security_options: self.security_options(),
             default_address_pools: Some(
                 self.config
-                    .bridge
+                    .networks
+                    .fabric
                     .pools
                     .iter()
                     .map(|pool| AddressPool { base: pool.base.to_string(), size: pool.size })

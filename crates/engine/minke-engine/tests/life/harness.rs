@@ -80,8 +80,8 @@ impl Sandbox {
             isolated_ready: 1,
             ..Config::default()
         };
-        config.bridge.ready = 2;
-        config.bridge.ip_forward = false;
+        config.networks.fabric.ready = 2;
+        config.networks.fabric.ip_forward = false;
         let mut sandbox = Self { running: None, config, directory };
         sandbox.reopen();
         let images = sandbox.engine().images;

@@ -115,8 +115,8 @@ impl Flag {
 
 use Shape::{Bool, List, Map, Number, Records, Text};
 
-const NETWORKS: &str = "it comes with the issue that builds networks";
-const PORTS: &str = "published ports are not built yet";
+const FAMILIES: &str = "minke writes the rules of both families or of none, as --iptables says";
+const DIRECT: &str = "containers are reached from outside by published ports only";
 const LIMITS: &str = "it comes with the issue that builds limits and isolation";
 const REGISTRIES: &str = "talking to registries is not built yet";
 const SWARM: &str = "swarm mode is not built yet";
@@ -132,13 +132,19 @@ pub(crate) const FLAGS: &[Flag] = &[
         Bool,
         &["false"],
         "Let others reach published ports on container addresses",
-        PORTS,
+        DIRECT,
     ),
     refused("authorization-plugin", List, &[], "Authorization plugins to load", "plugins are not built yet")
         .key("authorization-plugins"),
     works("bip", Text, "", "IPv4 address and prefix of the default bridge"),
-    refused("bip6", Text, &[], "IPv6 address and prefix of the default bridge", NETWORKS),
-    works("bridge", Text, "minke0", "Name of the default bridge").short('b'),
+    works("bip6", Text, "", "IPv6 address and prefix of the default bridge"),
+    works(
+        "bridge",
+        Text,
+        "minke0",
+        "Link of the default bridge, made when there is none; none for no bridge",
+    )
+    .short('b'),
     refused("cdi-spec-dir", List, &[], "Directories of CDI specifications", LIMITS).key("cdi-spec-dirs"),
     works("cgroup-parent", Text, "", "Parent cgroup of all containers (/minke; with systemd, system.slice)"),
     works("config-file", Text, "/etc/minke/daemon.json", "The daemon's configuration file").key(""),
@@ -172,7 +178,7 @@ pub(crate) const FLAGS: &[Flag] = &[
         LIMITS,
     ),
     works("default-gateway", Text, "", "IPv4 gateway of the default bridge"),
-    refused("default-gateway-v6", Text, &[], "IPv6 gateway of the default bridge", NETWORKS),
+    works("default-gateway-v6", Text, "", "IPv6 gateway of the default bridge"),
     refused(
         "default-ipc-mode",
         Text,
@@ -180,7 +186,8 @@ pub(crate) const FLAGS: &[Flag] = &[
         "IPC namespace of containers: private or shareable",
         LIMITS,
     ),
-    refused("default-network-opt", Map, &[], "Options of new networks", NETWORKS).key("default-network-opts"),
+    works("default-network-opt", Records, "", "Options of new networks: DRIVER=OPTION=VALUE")
+        .key("default-network-opts"),
     refused("default-runtime", Text, NAMES, "Runtime of containers", RUNTIME),
     refused(
         "default-shm-size",
@@ -201,19 +208,18 @@ pub(crate) const FLAGS: &[Flag] = &[
         .key("features"),
     refused("firewall-backend", Text, &["nftables"], "Firewall backend", "minke writes nftables rules only"),
     works("fixed-cidr", Text, "", "Part of the default bridge's subnet that containers get addresses from"),
-    refused("fixed-cidr-v6", Text, &[], "IPv6 subnet of the default bridge", NETWORKS),
+    works("fixed-cidr-v6", Text, "", "IPv6 subnet of the default bridge"),
     works("group", Text, "docker", "Group that may use the unix sockets").short('G'),
     works("help", Bool, "false", "Print this help").key(""),
     works("host", List, "", "Where to listen: unix://PATH, tcp://HOST:PORT, fd://").short('H').key("hosts"),
-    refused("host-gateway-ip", List, &[], "Addresses that host-gateway stands for", NETWORKS)
-        .key("host-gateway-ips"),
+    works("host-gateway-ip", List, "", "Addresses that host-gateway stands for").key("host-gateway-ips"),
     refused("http-proxy", Text, &[], "Proxy of http traffic", REGISTRIES),
     refused("https-proxy", Text, &[], "Proxy of https traffic", REGISTRIES),
     works("icc", Bool, "true", "Let containers of the default bridge talk to each other"),
     works("init", Bool, "false", "Run an init in containers that do not say"),
     refused("init-path", Text, &[], "Path of the init program", "minke carries its own init"),
     works("insecure-registry", List, "", "Registries to speak to without TLS").key("insecure-registries"),
-    refused("ip", Text, &["0.0.0.0"], "Host address of published ports", PORTS),
+    works("ip", Text, "0.0.0.0", "Host address of published ports that name none"),
     works("ip-forward", Bool, "true", "Switch routing on"),
     works(
         "ip-forward-no-drop",
@@ -222,9 +228,9 @@ pub(crate) const FLAGS: &[Flag] = &[
         "Leave forwarding of other traffic open after switching routing on",
     ),
     works("ip-masq", Bool, "true", "Give the host's address to traffic that leaves the host"),
-    refused("ip6tables", Bool, &["true"], "Write IPv6 rules", NETWORKS),
+    refused("ip6tables", Bool, &["true"], "Write IPv6 rules", FAMILIES),
     works("iptables", Bool, "true", "Write firewall rules"),
-    refused("ipv6", Bool, &["false"], "IPv6 on the default bridge", NETWORKS),
+    works("ipv6", Bool, "false", "IPv6 on the default bridge"),
     works("label", List, "", "Labels of the daemon: key=value").key("labels"),
     refused(
         "live-restore",
@@ -275,8 +281,8 @@ pub(crate) const FLAGS: &[Flag] = &[
     works("tlscert", Text, "", "The daemon's certificate"),
     works("tlskey", Text, "", "The daemon's key"),
     works("tlsverify", Bool, "false", "Use TLS and ask clients for a certificate"),
-    refused("userland-proxy", Bool, &[], "Proxy of published ports", PORTS),
-    refused("userland-proxy-path", Text, &[], "Path of the proxy", PORTS),
+    works("userland-proxy", Bool, "true", "Carry what the kernel's rules cannot to published ports"),
+    refused("userland-proxy-path", Text, &[], "Path of the proxy", "minke carries its own proxy"),
     refused("userns-remap", Text, &[], "User namespace of containers", LIMITS),
     works("validate", Bool, "false", "Check the configuration and end").key(""),
     works("version", Bool, "false", "Print the version and end").short('v').key(""),

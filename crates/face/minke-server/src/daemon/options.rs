@@ -1,10 +1,11 @@
 //! What the options mean: from flags and file to the engine's configuration and the sockets.
 
-use std::net::Ipv4Addr;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use minke_api::StringMap;
-use minke_engine::{CgroupDriver, Config};
+use minke_engine::{CgroupDriver, Config, NetworkDefaults};
 use minke_net::{AddressPool, IpNet};
 use minke_store::rootfs::DriverChoice;
 
@@ -111,7 +112,7 @@ pub(crate) fn plan(given: &Given) -> Result<Plan, String> {
     };
     if options.has("default-address-pool") {
         settings.default_address_pools =
-            engine.bridge.pools.iter().map(|pool| (pool.base.to_string(), pool.size)).collect();
+            engine.networks.fabric.pools.iter().map(|pool| (pool.base.to_string(), pool.size)).collect();
     }
     if protection.tls.is_none() {
         for host in hosts.iter().filter(|host| matches!(host, Address::Tcp(_))) {
@@ -166,33 +167,7 @@ fn plan_engine(options: &Reader<'_>) -> Result<Config, String> {
     if !matches!(config.log_driver.as_str(), "json-file" | "local" | "none") {
         return Err(format!("log-driver: {}: want json-file, local or none", config.log_driver));
     }
-    let bridge = &mut config.bridge;
-    bridge.name = match options.text("bridge") {
-        "none" => return Err("bridge: running without a default bridge is not built yet".to_owned()),
-        name => name.to_owned(),
-    };
-    if bridge.name.is_empty() || bridge.name.len() > 15 || bridge.name.contains(['/', ' ', '%']) {
-        return Err(format!("bridge: {:?} is no name a network link may have", bridge.name));
-    }
-    bridge.bip = options.parsed("bip")?;
-    bridge.fixed_cidr = options.parsed("fixed-cidr")?;
-    bridge.default_gateway = options.parsed::<Ipv4Addr>("default-gateway")?;
-    bridge.mtu = match options.number("mtu") {
-        0 => bridge.mtu,
-        mtu => u32::try_from(mtu)
-            .ok()
-            .filter(|mtu| (68..=65535).contains(mtu))
-            .ok_or(format!("mtu: {mtu} is out of range (68 to 65535)"))?,
-    };
-    bridge.icc = options.flag("icc");
-    bridge.masquerade = options.flag("ip-masq");
-    bridge.ip_forward = options.flag("ip-forward");
-    bridge.forward_guard = !options.flag("ip-forward-no-drop");
-    bridge.firewall = options.flag("iptables");
-    if options.has("default-address-pool") {
-        bridge.pools =
-            options.list("default-address-pool").iter().map(|text| pool(text)).collect::<Result<_, _>>()?;
-    }
+    config.networks = plan_networks(options)?;
     Ok(config)
 }
 
@@ -216,6 +191,121 @@ fn plan_cgroup_driver(given: &[String]) -> Result<CgroupDriver, String> {
         };
     }
     Ok(driver)
+}
+
+fn plan_networks(options: &Reader<'_>) -> Result<NetworkDefaults, String> {
+    let mut networks = NetworkDefaults {
+        bridge: match options.text("bridge") {
+            "none" => None,
+            name => Some(name.to_owned()),
+        },
+        bridge_named: options.has("bridge"),
+        bip: options.parsed("bip")?,
+        bip6: options.parsed("bip6")?,
+        fixed_cidr: options.parsed("fixed-cidr")?,
+        fixed_cidr_v6: options.parsed("fixed-cidr-v6")?,
+        default_gateway: options.parsed("default-gateway")?,
+        default_gateway_v6: options.parsed("default-gateway-v6")?,
+        ipv6: options.flag("ipv6"),
+        icc: options.flag("icc"),
+        masquerade: options.flag("ip-masq"),
+        host_ip: options.parsed::<IpAddr>("ip")?.filter(|address| *address != IpAddr::from([0, 0, 0, 0])),
+        network_options: plan_network_options(options)?,
+        host_gateway: plan_addresses(options, "host-gateway-ip")?,
+        ..NetworkDefaults::default()
+    };
+    if let Some(name) = &networks.bridge
+        && (name.is_empty() || name.len() > 15 || name.contains(['/', ' ', '%']))
+    {
+        return Err(format!("bridge: {name:?} is no name a network link may have"));
+    }
+    networks.mtu = match options.number("mtu") {
+        0 => networks.mtu,
+        mtu => u32::try_from(mtu)
+            .ok()
+            .filter(|mtu| (68..=65535).contains(mtu))
+            .ok_or(format!("mtu: {mtu} is out of range (68 to 65535)"))?,
+    };
+    let fabric = &mut networks.fabric;
+    fabric.ip_forward = options.flag("ip-forward");
+    fabric.forward_guard = !options.flag("ip-forward-no-drop");
+    fabric.firewall = options.flag("iptables");
+    fabric.userland_proxy = options.flag("userland-proxy");
+    if options.has("default-address-pool") {
+        fabric.pools =
+            options.list("default-address-pool").iter().map(|text| pool(text)).collect::<Result<_, _>>()?;
+    }
+    check_networks(&networks)?;
+    Ok(networks)
+}
+
+/// What cannot be had together.
+fn check_networks(networks: &NetworkDefaults) -> Result<(), String> {
+    if !networks.icc && !networks.fabric.firewall {
+        return Err(
+            "You specified --iptables=false with --icc=false. ICC=false uses iptables to function. Please set --icc or --iptables to true"
+                .to_owned(),
+        );
+    }
+    let inside = |subnet: Option<IpNet>, what: &str, address: Option<IpAddr>, text: Option<String>| match (
+        subnet, address, text,
+    ) {
+        (Some(subnet), Some(address), Some(text)) if !subnet.contains(address) => {
+            Err(format!("{what}: {text} is not in the default bridge's subnet {}", subnet.network()))
+        }
+        _ => Ok(()),
+    };
+    let (bip, bip6) = (networks.bip.map(IpNet::V4), networks.bip6.map(IpNet::V6));
+    let subnet = bip.or(networks.fixed_cidr.map(IpNet::V4));
+    let subnet6 = bip6.or(networks.fixed_cidr_v6.map(IpNet::V6));
+    for (subnet, what, net) in [
+        (bip, "fixed-cidr", networks.fixed_cidr.map(IpNet::V4)),
+        (bip6, "fixed-cidr-v6", networks.fixed_cidr_v6.map(IpNet::V6)),
+    ] {
+        inside(subnet, what, net.map(IpNet::address), net.map(|net| net.to_string()))?;
+        if let (Some(subnet), Some(net)) = (subnet, net)
+            && net.prefix() < subnet.prefix()
+        {
+            return Err(format!("{what}: {net} is not in the default bridge's subnet {}", subnet.network()));
+        }
+    }
+    for (what, bip) in [("bip", bip), ("bip6", bip6)] {
+        if let Some(bip) = bip
+            && bip.network().address() == bip.address()
+            && bip.prefix() < if bip.is_v6() { 127 } else { 31 }
+        {
+            return Err(format!(
+                "{what}: {bip} is the network's own address: give the bridge's, as in the address after it"
+            ));
+        }
+    }
+    let gateway = networks.default_gateway.map(IpAddr::V4);
+    inside(subnet, "default-gateway", gateway, gateway.map(|address| address.to_string()))?;
+    let gateway = networks.default_gateway_v6.map(IpAddr::V6);
+    inside(subnet6, "default-gateway-v6", gateway, gateway.map(|address| address.to_string()))
+}
+
+/// `bridge=com.docker.network.driver.mtu=1400` as a flag, `{"bridge": {"com.docker.network.driver.mtu": "1400"}}` in the file.
+fn plan_network_options(options: &Reader<'_>) -> Result<BTreeMap<String, StringMap>, String> {
+    let mut read: BTreeMap<String, StringMap> = BTreeMap::new();
+    for text in options.list("default-network-opt") {
+        let wrong = || format!("default-network-opt: {text}: want DRIVER=OPTION=VALUE");
+        let (driver, rest) =
+            text.split_once('=').filter(|(driver, _)| !driver.is_empty()).ok_or_else(wrong)?;
+        let map = read.entry(driver.to_owned()).or_default();
+        if rest.starts_with('{') {
+            map.extend(serde_json::from_str::<StringMap>(rest).map_err(|_source| wrong())?);
+        } else {
+            let (key, value) = rest.split_once('=').ok_or_else(wrong)?;
+            map.insert(key.to_owned(), value.to_owned());
+        }
+    }
+    Ok(read)
+}
+
+fn plan_addresses(options: &Reader<'_>, name: &str) -> Result<Vec<IpAddr>, String> {
+    let read = |text: &String| text.parse().map_err(|_source| format!("{name}: {text} is not an IP address"));
+    options.list(name).iter().map(read).collect()
 }
 
 fn absolute(options: &Reader<'_>, name: &str) -> Result<PathBuf, String> {
@@ -355,7 +445,7 @@ mod tests {
         assert_eq!(plan.hosts, [Address::Unix("/run/minke/minke.sock".into())]);
         assert!(plan.docker_socket);
         assert_eq!(plan.pidfile, PathBuf::from("/run/minke/minke.pid"));
-        assert!(plan.engine.bridge.icc && plan.engine.bridge.masquerade);
+        assert!(plan.engine.networks.icc && plan.engine.networks.masquerade);
     }
 
     #[test]
@@ -388,6 +478,17 @@ mod tests {
         for (words, expected) in [
             (&["--bip", "x"][..], "bip: x"),
             (&["--mtu", "12"], "mtu: 12 is out of range"),
+            (&["--bip", "192.168.0.128/25"], "bip: 192.168.0.128/25 is the network's own address"),
+            (
+                &["--bip", "192.168.0.129/25", "--fixed-cidr", "10.0.0.0/26"],
+                "fixed-cidr: 10.0.0.0/26 is not in the default bridge's subnet 192.168.0.128/25",
+            ),
+            (
+                &["--bip", "10.0.0.1/24", "--default-gateway", "10.0.1.1"],
+                "default-gateway: 10.0.1.1 is not in",
+            ),
+            (&["--icc=false", "--iptables=false"], "You specified --iptables=false with --icc=false."),
+            (&["--default-network-opt", "bridge"], "default-network-opt: bridge: want"),
             (&["--dns", "foo"], "dns: foo is not an IP address"),
             (&["--label", "foo"], "bad attribute format: foo"),
             (&["--label", "a=1", "--label", "a=2"], "conflict labels for a=2 and a=1"),
@@ -402,6 +503,39 @@ mod tests {
             let error = planned(words).unwrap_err();
             assert!(error.starts_with(expected), "{words:?}: {error}");
         }
+    }
+
+    #[test]
+    fn the_default_bridge_is_planned_from_dockerd_s_options() {
+        let words = [
+            "--bip",
+            "192.168.0.129/25",
+            "--fixed-cidr",
+            "192.168.0.192/26",
+            "--mtu",
+            "1200",
+            "--ip",
+            "10.0.0.1",
+            "--ipv6",
+            "--fixed-cidr-v6",
+            "fd00::/64",
+            "--userland-proxy=false",
+            "--default-network-opt",
+            "bridge=com.docker.network.driver.mtu=1300",
+            "--default-network-opt",
+            "bridge=com.docker.network.bridge.enable_icc=false",
+            "--host-gateway-ip",
+            "10.9.9.9",
+        ];
+        let networks = planned(&words).unwrap().engine.networks;
+        assert_eq!(networks.bip, Some("192.168.0.129/25".parse().unwrap()));
+        assert_eq!(networks.fixed_cidr_v6, Some("fd00::/64".parse().unwrap()));
+        assert_eq!((networks.mtu, networks.ipv6, networks.fabric.userland_proxy), (1200, true, false));
+        assert_eq!(networks.host_ip, Some("10.0.0.1".parse().unwrap()));
+        assert_eq!(networks.network_options["bridge"].len(), 2);
+        assert_eq!(networks.host_gateway, ["10.9.9.9".parse::<IpAddr>().unwrap()]);
+        assert!(planned(&["--bridge", "none"]).unwrap().engine.networks.bridge.is_none());
+        assert_eq!(planned(&["--ip", "0.0.0.0"]).unwrap().engine.networks.host_ip, None);
     }
 
     #[test]

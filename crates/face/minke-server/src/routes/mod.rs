@@ -45,10 +45,12 @@ pub(crate) async fn dispatch(shared: &Shared, call: Call, path: &[&str]) -> Resu
         ("GET", ["exec", id, "json"]) => exec::inspect(shared, id).await,
         (_, ["images", ..]) => return images_pages(shared, call, &method, path).await,
         ("GET", ["networks"]) => networks::list(shared, &call),
-        ("POST", ["networks", "prune"]) => networks::prune(&call),
-        ("POST", ["networks", "create"] | ["networks", _, "connect" | "disconnect"])
-        | ("DELETE", ["networks", _]) => unbuilt::networks(),
-        ("GET", ["networks", name]) if !name.is_empty() => networks::inspect(shared, name),
+        ("POST", ["networks", "prune"]) => networks::prune(shared, &call).await,
+        ("POST", ["networks", "create"]) => networks::create(shared, call).await,
+        ("POST", ["networks", name, "connect"]) => networks::connect(shared, call, name).await,
+        ("POST", ["networks", name, "disconnect"]) => networks::disconnect(shared, call, name).await,
+        ("DELETE", ["networks", name]) if !name.is_empty() => networks::remove(shared, name).await,
+        ("GET", ["networks", name]) if !name.is_empty() => networks::inspect(shared, &call, name),
         ("GET", ["volumes"]) => volumes::list(&call),
         ("POST", ["volumes", "prune"]) => volumes::prune(&call),
         ("POST", ["volumes", "create"]) => unbuilt::volumes(),
@@ -63,7 +65,14 @@ async fn containers_pages(
     method: &Method,
     path: &[&str],
 ) -> Result<Outcome, NoPage> {
-    Ok(match (method.as_str(), &path[1..]) {
+    let mut rest = path[1..].to_vec();
+    let link_name;
+    // A link has a name of two parts, by which its target is found.
+    if method != Method::DELETE && rest.len() == 3 && rest[1..] != ["attach", "ws"] {
+        link_name = format!("{}/{}", rest[0], rest[1]);
+        rest.splice(..2, [link_name.as_str()]);
+    }
+    Ok(match (method.as_str(), &rest[..]) {
         ("GET", ["json"]) => containers::list(shared, &call).await,
         ("POST", ["create"]) => lifecycle::create(shared, call).await,
         ("POST", ["prune"]) => lifecycle::prune(shared, &call).await,

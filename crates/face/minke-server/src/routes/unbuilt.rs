@@ -38,10 +38,6 @@ pub(super) fn attestations() -> Outcome {
     not_built("listing attestations of images is")
 }
 
-pub(super) fn networks() -> Outcome {
-    not_built("making and changing networks (network create, connect, disconnect, rm) is")
-}
-
 pub(super) fn volumes() -> Outcome {
     not_built("making volumes is")
 }

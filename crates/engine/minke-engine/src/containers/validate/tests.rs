@@ -114,12 +114,40 @@ fn what_the_host_cannot_do_is_a_warning() {
 #[test]
 fn what_comes_later_is_refused_with_a_sentence() {
     let later = [
-        HostConfig { links: Some(vec!["a:b".into()]), ..HostConfig::default() },
         HostConfig { volumes_from: Some(vec!["a".into()]), ..HostConfig::default() },
-        HostConfig { publish_all_ports: true, ..HostConfig::default() },
-        HostConfig { network_mode: "mine".into(), ..HostConfig::default() },
+        HostConfig { volume_driver: "nfs".into(), ..HostConfig::default() },
     ];
     for host in later {
         assert!(refused(host).contains("not built yet"));
+    }
+}
+
+#[test]
+fn what_does_not_go_with_a_network_mode_is_refused_in_dockers_words() {
+    let joined = || HostConfig { network_mode: "container:a".into(), ..HostConfig::default() };
+    let links = Some(vec!["a:b".to_owned()]);
+    for (host, expected) in [
+        (
+            HostConfig { links: links.clone(), ..joined() },
+            "conflicting options: container type network can't be used with links. This would result in undefined behavior",
+        ),
+        (
+            HostConfig { dns: Some(vec!["1.1.1.1".into()]), ..joined() },
+            "conflicting options: dns and the network mode",
+        ),
+        (
+            HostConfig { publish_all_ports: true, ..joined() },
+            "conflicting options: port publishing and the container type network mode",
+        ),
+        (
+            HostConfig { network_mode: "host".into(), links, ..HostConfig::default() },
+            "conflicting options: host type networking can't be used with links. This would result in undefined behavior",
+        ),
+        (
+            HostConfig { network_mode: "container:".into(), ..HostConfig::default() },
+            "invalid network mode: invalid container format container:<name|id>",
+        ),
+    ] {
+        assert_eq!(refused(host), expected);
     }
 }

@@ -58,6 +58,7 @@ fn plan(case: &Case) -> Value {
     let identity = Identity { uid: 0, gid: 0, groups: vec![0, 10], home: "/root".into() };
     let spec = plan_spec(&PlanInput {
         config: &case.config,
+        environment: &[],
         host: &case.host,
         security: &SecurityOptions::parse(case.host.security_opt.as_deref().unwrap_or_default())
             .expect("known"),
@@ -174,6 +175,7 @@ fn an_exec_has_the_containers_environment_and_its_own_on_top() {
         args: vec!["env".into()],
         env: &["A=1".into(), "HOSTNAME=other".into()],
         working_dir: "",
+        links: &[],
         identity: &identity,
         capabilities: &case.capabilities,
         no_new_privileges: false,
@@ -205,6 +207,7 @@ fn nothing_to_run_is_refused() {
     let identity = Identity { uid: 0, gid: 0, groups: vec![0], home: "/".into() };
     let error = plan_spec(&PlanInput {
         config: &case.config,
+        environment: &[],
         host: &case.host,
         security: &SecurityOptions::default(),
         hostname: "",
