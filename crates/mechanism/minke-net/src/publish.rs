@@ -182,3 +182,8 @@ fn describe(endpoint: &Endpoint, wish: &PortWish, binding: &Binding) -> String {
         format!("{} for {host}:{first}-{last}:{target}/{}", binding.host_port, wish.protocol)
     }
 }
+
+/// Where each binding leads.
+pub(crate) fn targets(endpoint: &Endpoint, bindings: &[Binding]) -> Vec<(Binding, SocketAddr)> {
+    bindings.iter().filter_map(|binding| Some((*binding, target_of(endpoint, binding)?))).collect()
+}
