@@ -15,6 +15,7 @@ pub(crate) enum Args {
     Exactly(usize),
     AtLeast(usize),
     AtMost(usize),
+    Between(usize, usize),
 }
 
 /// What a finished command exits with.
@@ -59,6 +60,9 @@ impl Command {
             Args::Exactly(n) if given != n => (format!("requires {n} {}", plural(n)), "Run"),
             Args::AtLeast(n) if given < n => (format!("requires at least {n} {}", plural(n)), "See"),
             Args::AtMost(n) if given > n => (format!("requires at most {n} {}", plural(n)), "Run"),
+            Args::Between(least, most) if !(least..=most).contains(&given) => {
+                (format!("requires at least {least} and at most {most} arguments"), "Run")
+            }
             _ => return Ok(()),
         };
         let usage = self.usage_line(program, path);

@@ -17,6 +17,7 @@ fn candidates(program: &str, complete: Complete) -> String {
         Complete::Containers => quiet("ps -a --format '{{.Names}}'"),
         Complete::Running => quiet("ps --format '{{.Names}}'"),
         Complete::Images => quiet("images --format '{{.Repository}}:{{.Tag}}'"),
+        Complete::Networks => quiet("network ls --format '{{.Name}}'"),
         Complete::Contexts => quiet("context ls -q"),
         Complete::Words(words) => words.join(" "),
     }

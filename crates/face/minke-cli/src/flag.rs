@@ -14,6 +14,8 @@ pub(crate) enum Kind {
     Uint16,
     /// May be given several times.
     List,
+    /// The same, and each may name several with commas between them.
+    Strings,
     /// `key=value`, several times.
     Map,
     /// `512m`.
@@ -40,6 +42,7 @@ pub(crate) enum Complete {
     Containers,
     Running,
     Images,
+    Networks,
     Contexts,
     Words(&'static [&'static str]),
 }
@@ -99,6 +102,7 @@ impl Flag {
             Kind::Int => "int",
             Kind::Uint16 => "uint16",
             Kind::List => "list",
+            Kind::Strings => "strings",
             Kind::Map => "map",
             Kind::Bytes => "bytes",
             Kind::Duration => "duration",
@@ -139,6 +143,7 @@ impl Flag {
             Kind::Duration => minke_base::duration::parse_go(value).map(drop).map_err(|e| e.to_string()),
             Kind::Decimal => check::nano_cpus(value).map(drop),
             Kind::Filter => check::filter(value).map(drop),
+            Kind::Strings => crate::commands::mounts::fields(value).map(drop),
             Kind::Pairs => value.split(',').try_for_each(|pair| match pair.split_once('=') {
                 Some(_) => Ok(()),
                 None => Err(format!("{pair} must be formatted as key=value")),

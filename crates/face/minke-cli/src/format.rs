@@ -211,6 +211,34 @@ pub(crate) fn ellipsis(text: &str, width: usize) -> String {
     out
 }
 
+/// Compares as people count: `a2` before `a10`.
+pub(crate) fn natural(a: &str, b: &str) -> std::cmp::Ordering {
+    use std::cmp::Ordering;
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let digits = |text: &[u8]| text.iter().take_while(|c| c.is_ascii_digit()).count();
+    let (mut i, mut j) = (0, 0);
+    while i < a.len() && j < b.len() {
+        if !(a[i].is_ascii_digit() && b[j].is_ascii_digit()) {
+            if a[i] != b[j] {
+                return a[i].cmp(&b[j]);
+            }
+            (i, j) = (i + 1, j + 1);
+            continue;
+        }
+        let (x, y) = (&a[i..i + digits(&a[i..])], &b[j..j + digits(&b[j..])]);
+        let value = |text: &'_ [u8]| text.iter().take_while(|c| **c == b'0').count();
+        let (zeros_x, zeros_y) = (value(x), value(y));
+        let (number_x, number_y) = (&x[zeros_x..], &y[zeros_y..]);
+        let order = number_x.len().cmp(&number_y.len()).then_with(|| number_x.cmp(number_y));
+        let order = order.then_with(|| zeros_x.cmp(&zeros_y));
+        if order != Ordering::Equal {
+            return order;
+        }
+        (i, j) = (i + x.len(), j + y.len());
+    }
+    (a.len() - i).cmp(&(b.len() - j))
+}
+
 /// An id without its algorithm, twelve digits long.
 pub(crate) fn short_id(id: &str) -> &str {
     let id = id.split_once(':').map_or(id, |(_, hex)| hex);

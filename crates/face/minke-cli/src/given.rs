@@ -155,6 +155,13 @@ impl Given {
         self.get(name).and_then(|v| check::integer(v).ok())
     }
 
+    /// Every value given, those with commas taken apart as pflag's string slices are.
+    pub(crate) fn strings(&self, name: &str) -> Vec<String> {
+        let split =
+            |text: &str| crate::commands::mounts::fields(text).unwrap_or_else(|_| vec![text.to_owned()]);
+        self.list(name).into_iter().filter(|text| !text.is_empty()).flat_map(split).collect()
+    }
+
     /// Every value given, in order.
     pub(crate) fn list(&self, name: &str) -> Vec<&str> {
         self.values.iter().filter(|(f, _)| f.long == name).map(|(_, v)| v.as_str()).collect()

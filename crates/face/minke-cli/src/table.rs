@@ -25,16 +25,17 @@ impl Section {
 const COMMON: [&str; 6] = ["run", "exec", "ps", "images", "version", "info"];
 
 /// Groups and what they are about.
-pub(crate) const GROUPS: [(&str, &str); 5] = [
+pub(crate) const GROUPS: [(&str, &str); 6] = [
     ("completion", "Write a completion script for a shell"),
     ("container", "Look after containers"),
     ("context", "Look after contexts"),
     ("image", "Look after images"),
+    ("network", "Look after networks"),
     ("system", "Look after the engine"),
 ];
 
 /// docker's commands that later versions of minke will have; the first word, or two.
-const LATER: [&str; 42] = [
+const LATER: [&str; 39] = [
     "build",
     "builder",
     "buildx",
@@ -45,7 +46,6 @@ const LATER: [&str; 42] = [
     "container cp",
     "container diff",
     "container export",
-    "container port",
     "container stats",
     "container update",
     "context export",
@@ -60,10 +60,8 @@ const LATER: [&str; 42] = [
     "logout",
     "machine",
     "manifest",
-    "network",
     "node",
     "plugin",
-    "port",
     "pull",
     "push",
     "registry",
@@ -116,7 +114,7 @@ pub(crate) fn find(words: &[String]) -> Found {
         Some(command) => Found::Command { path: command.canonical(first), command, used: 1 },
         None if LATER.contains(&first.as_str()) => {
             let second = words.get(1).filter(|w| !w.starts_with('-'));
-            let management = ["network", "volume", "swarm", "builder", "plugin", "node", "service", "stack"];
+            let management = ["volume", "swarm", "builder", "plugin", "node", "service", "stack"];
             let path = match second {
                 Some(second) if management.contains(&first.as_str()) => format!("{first} {second}"),
                 _ => first.clone(),

@@ -59,7 +59,8 @@ impl Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        self.docker("rm -f -v pcli-a pcli-b");
+        self.docker("rm -f -v pcli-a pcli-b pcli-p");
+        self.docker("network rm pcli-n1 pcli-n2");
     }
 }
 
@@ -139,7 +140,10 @@ fn ages(text: &str) -> String {
 #[ignore = "needs a Docker engine: MINKE_PEER"]
 fn every_line_of_the_list_gives_what_docker_gives() {
     let peer = Peer::open();
-    peer.docker("rm -f -v pcli-a pcli-b");
+    peer.docker("rm -f -v pcli-a pcli-b pcli-p");
+    peer.docker("network rm pcli-n1 pcli-n2");
+    peer.docker("network create pcli-n1 --label a=b --label c --subnet 10.213.1.0/24 --ip-range 10.213.1.128/25 --aux-address x=10.213.1.5");
+    peer.docker("run -d --network pcli-n1 --name pcli-p -p 41080:80 -p 41081:81/udp -p 127.0.0.1:41100-41102:41100-41102 -p 41200:41200 --expose 7000-7002 --expose 9 busybox sleep 1000");
     let made = peer.docker("run -d --network none --name pcli-a -l a=b -l com.x-y=zz -v /anon -e X=Y --init -m 64m busybox sleep 1000");
     assert_eq!(made.code, Some(0), "{made:?}");
     peer.docker(

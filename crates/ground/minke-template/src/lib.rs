@@ -20,7 +20,7 @@ mod value;
 
 pub use exec::{ExecError, Mode};
 pub use parse::{ParseError, Template};
-pub use schema::{Schema, Structs};
+pub use schema::{Schema, Structs, go_time};
 pub use value::{List, Map, Record, Value};
 
 #[cfg(test)]

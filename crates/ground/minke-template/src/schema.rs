@@ -157,7 +157,8 @@ impl Schema {
 }
 
 /// RFC 3339 as Go prints a time: `2006-01-02 15:04:05.5 +0000 UTC`.
-fn go_time(text: &str) -> String {
+#[must_use]
+pub fn go_time(text: &str) -> String {
     let Some((date, time)) = text.split_once('T') else { return text.to_owned() };
     if let Some(time) = time.strip_suffix('Z') {
         return format!("{date} {time} +0000 UTC");

@@ -41,7 +41,7 @@ fn owned(items: &[&str]) -> Vec<String> {
 }
 
 /// `key=value` strings as an object.
-fn pairs<S: AsRef<str>>(items: &[S]) -> Map<String, Value> {
+pub(crate) fn pairs<S: AsRef<str>>(items: &[S]) -> Map<String, Value> {
     items
         .iter()
         .map(|item| {
@@ -300,6 +300,9 @@ pub(crate) fn build(session: &Session, given: &Given, streams: Streams) -> Resul
     }
     let ulimits: Vec<Value> = last_of_each.into_iter().map(|(_, v)| v).collect();
     let dns_options = [given.list("dns-option"), given.list("dns-opt")].concat();
+    // A name's last dot says nothing here; the dot alone means "no search domain".
+    let bare = |t: &str| if t == "." { t.to_owned() } else { t.strip_suffix('.').unwrap_or(t).to_owned() };
+    let search: Vec<String> = given.list("dns-search").into_iter().map(str::trim).map(bare).collect();
     let extra_hosts = given.list("add-host").into_iter().map(extra_host).collect();
     let tmpfs: Map<String, Value> = given
         .list("tmpfs")
@@ -368,7 +371,7 @@ pub(crate) fn build(session: &Session, given: &Given, streams: Streams) -> Resul
     put("CgroupnsMode", cgroupns.into());
     put("Dns", owned(&given.list("dns")).into());
     put("DnsOptions", owned(&dns_options).into());
-    put("DnsSearch", owned(&given.list("dns-search")).into());
+    put("DnsSearch", search.into());
     put("ExtraHosts", or_null(extra_hosts));
     put("GroupAdd", or_null(owned(&given.list("group-add"))));
     put("IpcMode", given.str("ipc").into());

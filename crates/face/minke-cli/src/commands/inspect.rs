@@ -72,7 +72,7 @@ pub(crate) const IMAGE_INSPECT: Command = Command {
 };
 
 /// A type of object: where it is found, and Docker's typed view of it.
-struct Noun {
+pub(crate) struct Noun {
     word: &'static str,
     path: fn(&str) -> String,
     typed: Option<fn(&Json) -> Value>,
@@ -90,11 +90,17 @@ const IMAGE: Noun = Noun {
     typed: Some(|json| schema::image().read("Image", json)),
 };
 
+pub(crate) const NETWORK: Noun = Noun {
+    word: "network",
+    path: |name| format!("/networks/{name}"),
+    typed: Some(|json| schema::network().read("Network", json)),
+};
+
 /// In the order in which a name without type is looked for.
 const KINDS: [Noun; 10] = [
     CONTAINER,
     IMAGE,
-    Noun { word: "network", path: |name| format!("/networks/{name}"), typed: None },
+    NETWORK,
     Noun { word: "volume", path: |name| format!("/volumes/{name}"), typed: None },
     Noun { word: "service", path: |name| format!("/services/{name}"), typed: None },
     Noun { word: "task", path: |name| format!("/tasks/{name}"), typed: None },
@@ -108,6 +114,9 @@ fn fetch(client: &Client, given: &Given, kind: &Noun, name: &str) -> Result<Vec<
     let mut call = client.get(&(kind.path)(&Client::segment(name)));
     if kind.word == "container" {
         call = call.flag("size", given.on("size"));
+    }
+    if kind.word == "network" && given.on("verbose") {
+        call = call.query("verbose", "true");
     }
     if let Some(platform) = given.get("platform").and_then(|p| crate::check::platform(p).ok()) {
         call = call.query("platform", platform.to_string());
@@ -139,7 +148,7 @@ fn generic(session: &Session, given: &Given) -> Outcome {
     })
 }
 
-fn only(session: &Session, given: &Given, kind: &Noun) -> Outcome {
+pub(crate) fn only(session: &Session, given: &Given, kind: &Noun) -> Outcome {
     let client = session.client()?;
     if let Some(platform) = given.get("platform") {
         crate::check::platform(platform)?;

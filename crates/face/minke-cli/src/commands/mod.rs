@@ -20,8 +20,11 @@ pub(crate) mod inspect;
 pub(crate) mod load;
 pub(crate) mod logs;
 pub(crate) mod mounts;
+pub(crate) mod network;
+pub(crate) mod network_list;
 pub(crate) mod networks;
 pub(crate) mod options;
+pub(crate) mod port;
 pub(crate) mod ports;
 pub(crate) mod prune;
 pub(crate) mod ps;
@@ -29,6 +32,7 @@ pub(crate) mod run;
 pub(crate) mod save;
 pub(crate) mod schema;
 pub(crate) mod start;
+pub(crate) mod subnets;
 pub(crate) mod tag;
 pub(crate) mod top;
 pub(crate) mod version;
@@ -51,6 +55,7 @@ pub(crate) const ALL: &[&Command] = &[
     &each::WAIT,
     &each::RENAME,
     &top::TOP,
+    &port::PORT,
     &inspect::INSPECT,
     &inspect::CONTAINER_INSPECT,
     &inspect::IMAGE_INSPECT,
@@ -61,6 +66,13 @@ pub(crate) const ALL: &[&Command] = &[
     &load::LOAD,
     &load::IMPORT,
     &save::SAVE,
+    &network::CREATE,
+    &network_list::LS,
+    &network_list::INSPECT,
+    &network::CONNECT,
+    &network::DISCONNECT,
+    &network::RM,
+    &network::PRUNE,
     &prune::CONTAINER_PRUNE,
     &prune::IMAGE_PRUNE,
     &prune::SYSTEM_PRUNE,

@@ -74,38 +74,40 @@ const MIXED: &str = "conflicting options: cannot attach both user-defined and no
 pub(crate) fn plan(given: &Given) -> Result<(String, Value), String> {
     let names: Vec<&str> = given.list("network").into_iter().chain(given.list("net")).collect();
     let mut wanted: Vec<Attachment> = names.into_iter().map(parse).collect::<Result<_, _>>()?;
+    // A single network without settings needs no entry: the engine makes one.
+    let single = wanted.len() == 1;
     if wanted.is_empty() {
         wanted.push(Attachment { name: "default".into(), ..Attachment::default() });
-    }
-    let several = wanted.len() > 1;
-    for other in wanted.iter().skip(1) {
-        if !user_defined(&other.name) && other.name != "bridge" && other.name != "default" {
-            return Err(MIXED.into());
-        }
     }
     let first = &mut wanted[0];
     fill(first, given)?;
     let mode = first.name.clone();
-    if several && !user_defined(&mode) && mode != "bridge" && mode != "default" {
-        return Err(
-            "conflicting options: cannot attach both user-defined and non-user-defined network-modes".into(),
-        );
-    }
+    let mixed = wanted.iter().any(|a| user_defined(&a.name)) && !wanted.iter().all(|a| user_defined(&a.name));
     let mut endpoints = Map::new();
     for attachment in wanted {
-        let mode = attachment.name == "host"
-            || attachment.name == "none"
-            || attachment.name.starts_with("container:");
-        if mode && attachment == (Attachment { name: attachment.name.clone(), ..Attachment::default() }) {
-            continue;
-        }
+        attachment.check()?;
         let name = attachment.name.clone();
         if endpoints.contains_key(&name) {
             return Err(format!("network \"{name}\" is specified multiple times"));
         }
+        if single && attachment == (Attachment { name: name.clone(), ..Attachment::default() }) {
+            continue;
+        }
         endpoints.insert(name, attachment.settings());
     }
+    if mixed {
+        return Err(MIXED.into());
+    }
     Ok((mode, Value::Object(endpoints)))
+}
+
+/// Six, eight or twenty bytes, in pairs with colons or dashes or in fours with dots.
+fn is_hardware_address(text: &str) -> bool {
+    let (width, separator) =
+        if text.contains('.') { (4, '.') } else { (2, if text.contains('-') { '-' } else { ':' }) };
+    let groups: Vec<&str> = text.split(separator).collect();
+    let hex = |group: &&str| group.len() == width && group.bytes().all(|b| b.is_ascii_hexdigit());
+    groups.iter().all(hex) && matches!(groups.len() * width / 2, 6 | 8 | 20)
 }
 
 /// Flags that belong to the first network.
@@ -149,6 +151,19 @@ fn fill(first: &mut Attachment, given: &Given) -> Result<(), String> {
 }
 
 impl Attachment {
+    fn check(&self) -> Result<(), String> {
+        if self.name.trim().is_empty() {
+            return Err("no name set for network".into());
+        }
+        if !user_defined(&self.name) && !self.aliases.is_empty() {
+            return Err("network-scoped aliases are only supported for user-defined networks".into());
+        }
+        if !self.mac.is_empty() && !is_hardware_address(self.mac.trim()) {
+            return Err(format!("{} is not a valid mac address", self.mac));
+        }
+        Ok(())
+    }
+
     fn settings(self) -> Value {
         let mut ipam = Map::new();
         if !self.ipv4.is_empty() {

@@ -33,33 +33,39 @@ fn range(text: &str) -> Result<(u16, u16), String> {
 fn protocol(text: &str) -> Result<String, String> {
     let lower = text.to_ascii_lowercase();
     match lower.as_str() {
-        "" | "tcp" => Ok("tcp".into()),
-        "udp" | "sctp" => Ok(lower),
+        "tcp" | "udp" | "sctp" => Ok(lower),
         _ => Err(format!("invalid proto: {text}")),
     }
+}
+
+/// Port and protocol of `80/udp`; tcp when none is said, and nothing of what follows a second slash.
+fn split_protocol(text: &str) -> (&str, &str) {
+    let mut parts = text.split('/');
+    let port = parts.next().unwrap_or_default();
+    (port, parts.next().filter(|p| !p.is_empty()).unwrap_or("tcp"))
 }
 
 impl Ports {
     /// Adds one `-p`: `[ip:][host]:container[/proto]`, with ranges, or the long form with keys.
     pub(crate) fn publish(&mut self, text: &str) -> Result<(), String> {
         if text.contains('=') {
-            return self.publish_long(text);
+            return self.publish(&short_form(text)?);
         }
-        let (body, proto) = text.split_once('/').unwrap_or((text, "tcp"));
-        let (address, host, container) = split(body);
+        let (address, host, container) = split(text);
+        let (container, proto) = split_protocol(container);
+        let proto = protocol(proto)?;
+        let address = address.strip_prefix('[').and_then(|a| a.strip_suffix(']')).unwrap_or(address);
+        if !address.is_empty() && address.parse::<IpAddr>().is_err() {
+            return Err(format!("invalid IP address: {address}"));
+        }
         if container.is_empty() {
             return Err(format!("no port specified: {text}<empty>"));
         }
         let (first, last) = range(container).map_err(|_e| format!("invalid containerPort: {container}"))?;
-        let address = address.trim_start_matches('[').trim_end_matches(']');
-        if !address.is_empty() && address.parse::<IpAddr>().is_err() {
-            return Err(format!("invalid IP address: {address}"));
-        }
         let hosts = match host {
             "" => None,
             host => Some(range(host).map_err(|_e| format!("invalid hostPort: {host}"))?),
         };
-        let proto = protocol(proto)?;
         let count = last - first;
         if let Some((low, high)) = hosts
             && high - low != count
@@ -81,33 +87,6 @@ impl Ports {
         Ok(())
     }
 
-    fn publish_long(&mut self, text: &str) -> Result<(), String> {
-        let (mut target, mut published, mut proto, mut mode) = (None, String::new(), "tcp".to_owned(), "");
-        for field in text.split(',') {
-            let Some((key, value)) = field.split_once('=') else {
-                return Err(format!("invalid field: {field}"));
-            };
-            match key {
-                "protocol" => proto = protocol(value)?,
-                "mode" if value == "ingress" || value == "host" => mode = value,
-                "mode" => {
-                    return Err(format!(
-                        "invalid publish mode value ({value}): must be either 'ingress' or 'host'"
-                    ));
-                }
-                "target" => {
-                    target = Some(range(value).map_err(|e| format!("invalid target port ({value}): {e}"))?.0)
-                }
-                "published" => published = value.to_owned(),
-                other => return Err(format!("invalid field key: {other}")),
-            }
-        }
-        let _swarm_only = mode;
-        let Some(target) = target else { return Err("missing mandatory field \"target\"".into()) };
-        self.add(target, &proto, "", published);
-        Ok(())
-    }
-
     fn add(&mut self, port: u16, proto: &str, address: &str, host: String) {
         let key = format!("{port}/{proto}");
         self.exposed.insert(key.clone(), ());
@@ -119,10 +98,10 @@ impl Ports {
         if text.contains(':') {
             return Err(format!("invalid port format for --expose: {text}"));
         }
-        let (body, proto) = text.split_once('/').unwrap_or((text, "tcp"));
+        let (body, proto) = split_protocol(text);
         let (first, last) =
             range(body).map_err(|e| format!("invalid range format for --expose: {text}, error: {e}"))?;
-        let proto = protocol(proto)?;
+        // An unknown protocol is for the engine to refuse, as with docker's client.
         for port in first..=last {
             self.exposed.insert(format!("{port}/{proto}"), ());
         }
@@ -140,6 +119,23 @@ impl Ports {
         };
         Value::Object(self.bindings.iter().map(|(k, v)| (k.clone(), list(v))).collect())
     }
+}
+
+/// `target=80,published=8080,protocol=udp` as `8080:80/udp`; other keys say nothing to a container.
+fn short_form(text: &str) -> Result<String, String> {
+    let (mut target, mut published, mut protocol) = ("", "", "tcp");
+    for field in text.split(',') {
+        match field.split_once('=') {
+            Some(("target", value)) => target = value,
+            Some(("published", value)) => published = value,
+            Some(("protocol", value)) => protocol = value,
+            Some((key, _)) if !key.is_empty() => {}
+            _ => {
+                return Err(format!("invalid publish opts format (should be name=value but got '{field}')"));
+            }
+        }
+    }
+    Ok(format!("{published}:{target}/{protocol}"))
 }
 
 /// `ip:host:container`, from the right, because an address may have colons.

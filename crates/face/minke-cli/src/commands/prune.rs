@@ -91,7 +91,7 @@ fn report(session: &Session, text: &str, space: u64) {
 }
 
 /// Asks on the terminal; only `y` means yes.
-fn sure(session: &Session, given: &Given, warning: &str) -> Result<bool, Failure> {
+pub(crate) fn sure(session: &Session, given: &Given, warning: &str) -> Result<bool, Failure> {
     if given.on("force") {
         return Ok(true);
     }
@@ -116,11 +116,11 @@ fn space(answer: &Value) -> u64 {
     answer.get("SpaceReclaimed").and_then(Value::as_u64).unwrap_or(0)
 }
 
-fn names<'a>(answer: &'a Value, key: &str) -> Vec<&'a str> {
+pub(crate) fn names<'a>(answer: &'a Value, key: &str) -> Vec<&'a str> {
     answer.get(key).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect()
 }
 
-fn lines(title: &str, names: &[&str]) -> String {
+pub(crate) fn lines(title: &str, names: &[&str]) -> String {
     if names.is_empty() { String::new() } else { format!("{title}:\n{}\n", names.join("\n")) }
 }
 

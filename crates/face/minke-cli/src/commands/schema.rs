@@ -16,6 +16,11 @@ pub(crate) fn image() -> Rc<Schema> {
     Schema::parse(IMAGE)
 }
 
+/// `docker network inspect`.
+pub(crate) fn network() -> Rc<Schema> {
+    Schema::parse(NETWORK)
+}
+
 /// `docker info`.
 pub(crate) fn info() -> Rc<Schema> {
     Schema::parse(INFO)
@@ -126,6 +131,25 @@ Metadata image.Metadata
 LastTagTime t
 Descriptor v1.Descriptor
 MediaType<mediaType s Digest<digest s Size<size i URLs<urls []s Annotations<annotations {}s
+";
+
+const NETWORK: &str = "
+Network network.Inspect
+Name s ID<Id s Created t Scope s Driver s EnableIPv4 b EnableIPv6 b IPAM IPAM Internal b Attachable b Ingress b ConfigFrom ConfigReference ConfigOnly b Containers {}Endpoint Options {}s Labels {}s Peers []Peer Services {}Service
+IPAM network.IPAM
+Driver s Options {}s Config []Block
+Block network.IPAMConfig
+Subnet s IPRange s Gateway s AuxAddress<AuxiliaryAddresses {}s
+ConfigReference network.ConfigReference
+Network s
+Endpoint network.EndpointResource
+Name s EndpointID s MacAddress s IPv4Address s IPv6Address s
+Peer network.PeerInfo
+Name s IP s
+Service network.ServiceInfo
+VIP s Ports []s LocalLBIndex i Tasks []Task
+Task network.Task
+Name s EndpointID s EndpointIP s Info {}s
 ";
 
 const INFO: &str = "
