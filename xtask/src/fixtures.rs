@@ -21,6 +21,8 @@ pub(crate) fn main() -> Result<()> {
     made.cook("busybox", recipes::busybox)?;
     made.cook("hello_world", recipes::hello_world)?;
     made.cook("wordpress", recipes::wordpress)?;
+    made.cook("ch5_expose", recipes::ch5_expose)?;
+    made.cook("ch5_ff", recipes::ch5_ff)?;
     made.cook("debian", recipes::debian)?;
     made.cook("nginx", recipes::nginx)?;
     made.cook("supervised", recipes::supervised)?;

@@ -9,6 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::command::{Run, Spawned};
 use crate::leaks::Leaks;
+use crate::netns::Netns;
 use crate::{fixtures, tools, wait_until};
 
 /// Which client drives the daemon.
@@ -228,6 +229,38 @@ impl Daemon {
         spawned
     }
 
+    /// A process of the network namespace that this daemon's containers call the host: its own, or a real Docker's.
+    #[must_use]
+    pub fn host_pid(&self) -> u32 {
+        if self.is_peer() { std::process::id() } else { self.netns.id() }
+    }
+
+    /// The network namespace that this daemon's containers call the host.
+    #[must_use]
+    #[track_caller]
+    pub fn host_netns(&self) -> Netns {
+        Netns::of(self.host_pid())
+    }
+
+    /// The network namespace of a running container.
+    #[must_use]
+    #[track_caller]
+    pub fn netns_of(&self, name: &str) -> Netns {
+        Netns::of(self.inspect(name, "{{.State.Pid}}").parse().expect("the pid of a running container"))
+    }
+
+    /// The container's first IPv4 address on `network`.
+    #[must_use]
+    #[track_caller]
+    pub fn address_of(&self, name: &str, network: &str) -> String {
+        self.inspect(name, &format!("{{{{(index .NetworkSettings.Networks {network:?}).IPAddress}}}}"))
+    }
+
+    /// Other arguments from the next [`Self::spawn`] on.
+    pub fn set_args(&mut self, args: &[&str]) {
+        self.options.args = args.iter().map(|a| (*a).to_owned()).collect();
+    }
+
     /// Loads a fixture image.
     #[track_caller]
     pub fn load(&self, fixture: &str) {
@@ -286,6 +319,13 @@ impl Drop for Daemon {
             if !panicking && !self.options.tolerate_leaks {
                 removed.ok().done();
             }
+        }
+        // A real Docker may have others' networks: only those that tests name are removed there.
+        let filter = if self.peer.is_some() { "name=^mkt" } else { "type=custom" };
+        let networks = self.minke(&["network", "ls", "-q", "--filter", filter]);
+        let networks: Vec<&str> = networks.stdout.split_whitespace().collect();
+        if !networks.is_empty() {
+            self.minke(&[&["network", "rm"], &networks[..]].concat());
         }
         if self.peer.is_some() {
             self.netns.kill().ok();

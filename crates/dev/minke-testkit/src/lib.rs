@@ -10,12 +10,14 @@ mod command;
 mod daemon;
 pub mod fixtures;
 mod leaks;
+mod netns;
 mod pty;
 pub mod tools;
 
 pub use command::{Run, Spawned};
 pub use daemon::{Client, Daemon, Options};
 pub use leaks::Leaks;
+pub use netns::{Machine, Netns, Server, ip};
 pub use pty::Terminal;
 
 use std::time::{Duration, Instant};
