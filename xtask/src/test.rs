@@ -9,6 +9,7 @@ const CLIENTS: &[(&str, &str)] = &[
     ("busybox", "busybox-static"),
     ("curl", "curl"),
     ("docker", "docker.io"),
+    ("docker-compose", "docker-compose"),
     ("gcc", "gcc"),
     ("ip", "iproute2"),
     ("podman", "podman"),

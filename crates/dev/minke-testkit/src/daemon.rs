@@ -98,7 +98,7 @@ impl Daemon {
             .arg(self.exec_root())
             .args(["-H", &self.host(), "--pidfile"])
             .arg(self.path().join("pid"))
-            .args(["--bridge", &self.bridge(), "--cgroup-parent", &self.tag])
+            .args(["--cgroup-parent", &self.tag])
             .args(&self.options.args)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle of the log"))
@@ -149,7 +149,7 @@ impl Daemon {
     pub fn is_peer(&self) -> bool {
         self.peer.is_some()
     }
-    /// At most 15 characters, as the kernel wants.
+    /// The bridge that a daemon makes when nothing else is said; the namespace is its own, so the name is free.
     #[must_use]
     pub fn bridge(&self) -> String {
         "minke0".to_owned()
