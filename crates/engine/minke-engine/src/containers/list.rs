@@ -122,7 +122,9 @@ impl Containers {
     fn names(&self, seen: &Seen) -> Vec<String> {
         let links = self.parts.registry.links_to(&seen.container.id);
         let links = links.into_iter().map(|(container, alias)| format!("/{container}/{alias}"));
-        std::iter::once(format!("/{}", seen.record.name)).chain(links).collect()
+        let mut names: Vec<String> = std::iter::once(format!("/{}", seen.record.name)).chain(links).collect();
+        names.sort_unstable();
+        names
     }
 
     /// A listing tells less of each network than inspect does.

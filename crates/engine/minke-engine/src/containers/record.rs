@@ -213,3 +213,70 @@ impl Life {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(mode: &str, more: serde_json::Value) -> Record {
+        let mut json = serde_json::json!({
+            "name": "web", "created": Moment(0), "image": "sha256:1", "layers": [], "platform": "linux",
+            "config": {}, "host": {"NetworkMode": mode}
+        });
+        for (key, value) in more.as_object().into_iter().flatten() {
+            json[key] = value.clone();
+        }
+        serde_json::from_value(json).expect("a record")
+    }
+
+    #[test]
+    fn a_record_of_the_time_of_one_network_keeps_what_it_asked_for() {
+        let old = record(
+            "bridge",
+            serde_json::json!({"mac_address": "02:42:00:00:00:01", "ipv4_address": "172.17.0.9"}),
+        );
+        let endpoints = old.endpoints();
+        let bridge = &endpoints["bridge"];
+        assert_eq!(bridge.mac_address, "02:42:00:00:00:01");
+        assert_eq!(bridge.ipam_config.as_ref().map(|ipam| ipam.ipv4_address.as_str()), Some("172.17.0.9"));
+        assert!(record("container:1", serde_json::json!({})).endpoints().is_empty());
+    }
+
+    #[test]
+    fn a_container_that_left_every_network_has_none() {
+        assert!(record("bridge", serde_json::json!({"endpoints": {}})).endpoints().is_empty());
+    }
+
+    #[test]
+    fn the_network_it_was_made_in_has_the_first_interface() {
+        let made = record("na", serde_json::json!({"endpoints": {"aa": {}, "na": {}, "zz": {}}}));
+        let order: Vec<String> = made.ordered_endpoints().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(order, ["na", "aa", "zz"]);
+    }
+
+    #[test]
+    fn the_first_link_of_an_alias_counts_and_links_on_the_user_s_networks_are_names_only() {
+        let links = serde_json::json!({"NetworkMode": "bridge", "Links": ["a:x", "b:x", "c"]});
+        let with = record("bridge", serde_json::json!({"host": links}));
+        let seen: Vec<(String, String)> =
+            with.links().into_iter().map(|link| (link.target, link.alias)).collect();
+        assert_eq!(seen, [("a".to_owned(), "x".to_owned()), ("c".to_owned(), "c".to_owned())]);
+        let links = serde_json::json!({"NetworkMode": "na", "Links": ["a:x"]});
+        assert!(record("na", serde_json::json!({"host": links})).links().is_empty());
+    }
+
+    #[test]
+    fn a_life_of_the_time_of_one_network_is_read() {
+        let life: Life = serde_json::from_value(serde_json::json!({
+            "phase": "running", "pid": 7, "endpoint_id": "e1",
+            "endpoint": {
+                "container": "c", "host_link": "veth1", "host_index": 9, "address": "172.17.0.2/16",
+                "gateway": "172.17.0.1", "mac": "02:42:ac:11:00:02"
+            }
+        }))
+        .expect("an old life");
+        let endpoint = life.endpoint.expect("kept until it is placed");
+        assert_eq!(endpoint.address, Some("172.17.0.2/16".parse().expect("a network")));
+        assert!(life.places.is_empty());
+    }
+}

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use minke_keeper::protocol::{
-    AttachSpec, Body, Event, Failure, LaunchRequest, Reply, Rootfs, SeccompFilter, socket,
+    AttachSpec, Body, Event, Failure, LaunchRequest, ProxySpec, Reply, Rootfs, SeccompFilter, socket,
 };
 use minke_store::rootfs::PrepareOptions;
 use oci_spec::runtime::Capabilities;
@@ -40,8 +40,9 @@ struct Prepared {
     request: LaunchRequest,
     fds: Vec<OwnedFd>,
     places: Vec<Place>,
-    /// What the keeper is to hold and had no room for in one message.
+    /// What the keeper is to hold and had no room for in one message, with the proxies that need all of it.
     later: Vec<(String, OwnedFd)>,
+    later_proxies: Vec<ProxySpec>,
 }
 
 /// What a launch came to.
@@ -177,6 +178,9 @@ impl Containers {
         }
         // Hundreds of ports do not fit into one message.
         let later = held.split_off(held.len().min(socket::MAX_FDS.saturating_sub(fds.len())));
+        let proxies = proxy_specs(network.proxies);
+        let (proxies, later_proxies) =
+            if later.is_empty() { (proxies, Vec::new()) } else { (Vec::new(), proxies) };
         let (held, more) = split_held(held);
         fds.extend(more);
         let request = LaunchRequest {
@@ -195,9 +199,9 @@ impl Containers {
             seccomp,
             strict_limits: record.host.ulimits.as_ref().is_some_and(|list| !list.is_empty()),
             held,
-            proxies: proxy_specs(network.proxies),
+            proxies,
         };
-        Ok(Prepared { request, fds, places, later })
+        Ok(Prepared { request, fds, places, later, later_proxies })
     }
 
     /// What is planned once the places are known: holes for links, files, variables.
@@ -231,7 +235,7 @@ impl Containers {
                 for warning in warnings {
                     tracing::warn!(pid, "{warning}");
                 }
-                hold_more(&connection, prepared.later).await;
+                hold_more(&connection, prepared.later, prepared.later_proxies).await;
                 Ok(Launched { pid, started_at, connection, events })
             }
             Reply::Failed(failure) => Err(FailedStart::from(failure)),
@@ -555,7 +559,10 @@ impl Containers {
 }
 
 /// Hands a keeper what did not fit beside its launch.
-async fn hold_more(keeper: &Connection, mut held: Vec<(String, OwnedFd)>) {
+async fn hold_more(keeper: &Connection, mut held: Vec<(String, OwnedFd)>, proxies: Vec<ProxySpec>) {
+    if held.is_empty() {
+        return;
+    }
     while !held.is_empty() {
         let rest = held.split_off(held.len().min(socket::MAX_FDS));
         let (held_now, fds) = split_held(std::mem::replace(&mut held, rest));
@@ -563,6 +570,9 @@ async fn hold_more(keeper: &Connection, mut held: Vec<(String, OwnedFd)>) {
             tracing::warn!(error = %crate::error::chain(&error), "some ports are kept by rules only");
             return;
         }
+    }
+    if let Err(error) = keeper.order(Body::SetProxies { proxies }, Vec::new()).await {
+        tracing::warn!(error = %crate::error::chain(&error), "some ports are not reachable by every address");
     }
 }
 
