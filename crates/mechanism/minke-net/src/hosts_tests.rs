@@ -15,8 +15,8 @@ use crate::network::{BridgeSpec, Driver, MacvlanMode, MacvlanSpec, NetworkSpec, 
 use crate::ports::{Hole, PortWish, Protocol, Published};
 use crate::tests::{in_fresh_host, inside, link_names, until};
 
-/// Longer than anything that works takes; short, because what is closed is waited for this long.
-const TRY: Duration = Duration::from_millis(500);
+/// Long enough for one repetition of a question that was lost; short, because what is closed is waited for this long.
+const TRY: Duration = Duration::from_millis(1200);
 const HOST4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 const LOOP4: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
@@ -657,6 +657,30 @@ fn a_taken_port_is_named_as_docker_names_it_and_nothing_is_left_of_the_attempt()
         let ports: Vec<_> = got.bindings.iter().map(|binding| binding.host_port).collect();
         assert!(ports[0] == ports[1] && ports[2] == ports[3] && ports[0] != ports[2], "{ports:?}");
         assert_eq!(web.tcp(Some(&world.near.netns), (HOST4, ports[2])), Some(world.near.v4));
+    });
+}
+
+#[test]
+fn datagrams_that_flow_already_follow_a_port_to_its_new_container() {
+    in_world(|world| {
+        let fabric = open(&[default_bridge()]);
+        let (one, two) = (claim_on(&fabric, "one", &["0"]), claim_on(&fabric, "two", &["0"]));
+        let servers = [serve(&one.netns, 80), serve(&two.netns, 80)];
+        let client = inside(&world.near.netns, || UdpSocket::bind("0.0.0.0:0").unwrap());
+        let hears = |server: &Servers| {
+            client.send_to(b"?", (HOST4, 8080)).unwrap();
+            server.udp[0].recv_from(&mut [0]).is_ok()
+        };
+        // Before the port is open the flow leads nowhere.
+        assert!(!hears(&servers[0]));
+        for (claim, server) in [(&one, &servers[0]), (&two, &servers[1])] {
+            let published =
+                fabric.publish(&claim.endpoints[0], &[wish(Protocol::Udp, None, 8080, 80)]).unwrap();
+            until("it hears", || hears(server));
+            fabric.unpublish(&published.bindings).unwrap();
+            drop(published.held);
+            until("it hears no more", || !(0..20).any(|_| hears(server)));
+        }
     });
 }
 

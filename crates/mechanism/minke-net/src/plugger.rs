@@ -1,15 +1,17 @@
 //! The bridge's worker in the background: it makes plugged namespaces for the stock, and does what an answer must not wait for.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::attach::PortPlan;
+use crate::flows::forget_flows;
 use crate::host::bridges_show_packets;
 use crate::links::Which;
 use crate::namespace::{NamespaceError, Outside};
 use crate::netlink::{Batch, NetlinkError, Socket};
 use crate::plug::Plugged;
+use crate::ports::Binding;
 use crate::state::{State, lock};
 use crate::stock::Worker;
 
@@ -27,6 +29,8 @@ pub(crate) const READY: &str = "minke:ready";
 pub(crate) struct Plugger {
     pub(crate) outside: Outside,
     pub(crate) route: Socket,
+    /// Kept open; see [`crate::nft`].
+    pub(crate) filter: Socket,
     /// How to plug into the default network, if there is one.
     pub(crate) plan: Option<PortPlan>,
     pub(crate) state: Arc<Mutex<State>>,
@@ -42,6 +46,10 @@ pub(crate) enum Job {
     /// let its port do that.
     TurnBack {
         index: u32,
+    },
+    /// Forget what the kernel remembers of datagrams to these ports.
+    ForgetFlows {
+        ports: Vec<(Binding, SocketAddr)>,
     },
     /// Free the addresses when the link has gone.
     Leave {
@@ -87,6 +95,11 @@ impl Worker for Plugger {
                     let mut batch = Batch::new();
                     batch.set_hairpin(index);
                     self.try_to("hairpin", batch);
+                }
+            }
+            Job::ForgetFlows { ports } => {
+                if let Err(error) = forget_flows(&mut self.filter, &ports) {
+                    tracing::debug!("flows of published ports: {error}");
                 }
             }
             Job::Leave { network, addresses, index, name, looks } => {

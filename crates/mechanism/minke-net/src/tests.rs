@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::address::Ipv4Net;
-use crate::bridge::{Bridge, BridgeClaim as Claim, BridgeClaimRequest as ClaimRequest, BridgeConfig};
 use crate::fabric::FabricError;
 use crate::isolated::IsolatedNamespaces;
 use crate::links::Which;
@@ -18,6 +17,7 @@ use crate::nft::apply::{apply_tables, read_chains, read_rules};
 use crate::nft::plan::{NetworkRules, Rules};
 use crate::nft::rule::{Expression, Rule, Side, Verdict};
 use crate::nft::table::{BaseChain, Chain, Family as Kind, Hook, Table};
+use crate::one_bridge::{Bridge, BridgeClaim as Claim, BridgeClaimRequest as ClaimRequest, BridgeConfig};
 
 /// Runs `test` on a thread of its own in a fresh namespace with `lo` up.
 pub(crate) fn in_fresh_host<T: Send>(test: impl FnOnce() -> T + Send) -> T {

@@ -15,6 +15,7 @@ mod ports;
 
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -53,6 +54,8 @@ pub struct Fabric {
     // The threads end before what they use.
     watch: Option<Watch>,
     filter: Option<Arc<Mutex<Filter>>>,
+    /// Whether the kernel filters between the ports of a bridge, so that no claim has to ask while rules are being written.
+    frames: AtomicBool,
     /// How the default network's stock was made, while there is one.
     default_plan: Option<PortPlan>,
     outside: Outside,
@@ -96,7 +99,7 @@ impl Fabric {
     }
 
     pub(super) fn filters_bridges(&self) -> bool {
-        self.filter.as_ref().is_some_and(|filter| lock(filter).filters_bridges())
+        self.frames.load(Ordering::Relaxed)
     }
 
     /// Endpoints of records from before there were several networks name none.

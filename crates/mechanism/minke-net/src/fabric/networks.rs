@@ -1,5 +1,6 @@
 //! Networks that come and go while others work.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::{Fabric, FabricError, VANISHING, subnets};
@@ -37,11 +38,13 @@ impl Fabric {
             })?;
         }
         let network = place(&mut lock(&self.route), &self.config, spec, &subnets(&state))?;
-        if let (Some(filter), Some(rules)) = (&self.filter, network.rules())
-            && let Err(source) = lock(filter).add_network(rules)
-        {
-            self.drop_link(&network);
-            return Err(FabricError::Firewall { source });
+        if let (Some(filter), Some(rules)) = (&self.filter, network.rules()) {
+            let mut filter = lock(filter);
+            if let Err(source) = filter.add_network(rules) {
+                self.drop_link(&network);
+                return Err(FabricError::Firewall { source });
+            }
+            self.frames.store(filter.filters_bridges(), Ordering::Relaxed);
         }
         let facts = network.facts.clone();
         state.failed.remove(&spec.id);

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -113,6 +114,7 @@ impl Fabric {
         let plugger = Plugger {
             outside: outside.duplicate()?,
             route: Socket::open(Family::Route)?,
+            filter: Socket::open(Family::Netfilter)?,
             plan: default_plan.clone(),
             state: Arc::clone(&state),
         };
@@ -131,6 +133,7 @@ impl Fabric {
             book,
             watch,
             filter,
+            frames: AtomicBool::new(frames),
             default_plan,
             outside,
             route,

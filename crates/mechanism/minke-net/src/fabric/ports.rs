@@ -1,9 +1,12 @@
 //! Published ports and link holes of endpoints that exist.
 
+use std::net::SocketAddr;
+use std::time::Duration;
+
 use super::{ALIAS_DELAY, Fabric, FabricError};
 use crate::endpoint::Endpoint;
 use crate::plugger::Job;
-use crate::ports::{Binding, Hole, PortWish, Proxy, Published};
+use crate::ports::{Binding, Hole, PortWish, Protocol, Proxy, Published};
 use crate::publish::{bind_all, proxy_of, targets};
 use crate::state::{Network, lock};
 
@@ -37,6 +40,7 @@ impl Fabric {
                 bound.give_back(&mut lock(&self.book));
                 return Err(FabricError::Firewall { source });
             }
+            self.forget_flows(ports);
             self.stock.submit(Job::TurnBack { index: endpoint.host_index }, ALIAS_DELAY);
         }
         let proxies = self.proxies(endpoint, &bound.bindings);
@@ -52,13 +56,20 @@ impl Fabric {
             return Ok(());
         }
         if let Some(filter) = &self.filter {
-            lock(filter).unpublish(bindings).map_err(|source| FabricError::Firewall { source })?;
+            let closed = lock(filter).unpublish(bindings);
+            self.forget_flows(closed.map_err(|source| FabricError::Firewall { source })?);
         }
         let mut book = lock(&self.book);
         for binding in bindings {
             book.remove(binding.protocol, binding.host_ip, binding.host_port);
         }
         Ok(())
+    }
+
+    fn forget_flows(&self, ports: Vec<(Binding, SocketAddr)>) {
+        if ports.iter().any(|(binding, _)| binding.protocol == Protocol::Udp) {
+            self.stock.submit(Job::ForgetFlows { ports }, Duration::ZERO);
+        }
     }
 
     /// The proxies that bindings of an endpoint need: for a keeper that is adopted and must be told anew.

@@ -120,12 +120,17 @@ impl Filter {
     }
 
     /// Forgets ports that nobody knows as well as ones that are there.
-    pub(crate) fn unpublish(&mut self, bindings: &[Binding]) -> Result<(), NetlinkError> {
+    /// Answers what was known, with where it led.
+    pub(crate) fn unpublish(
+        &mut self,
+        bindings: &[Binding],
+    ) -> Result<Vec<(Binding, SocketAddr)>, NetlinkError> {
         let known: Vec<_> = bindings
             .iter()
             .filter_map(|binding| Some((*binding, self.rules.ports.remove(binding)?)))
             .collect();
-        self.change(&self.port_changes(&known), false)
+        self.change(&self.port_changes(&known), false)?;
+        Ok(known)
     }
 
     fn port_changes(&self, ports: &[(Binding, SocketAddr)]) -> Vec<(Family, String, Vec<Element>)> {

@@ -1,4 +1,4 @@
-//! The default bridge alone, for an engine that knows no other networks: a [`Fabric`] with one network.
+//! For tests of what holds for one bridge: a [`Fabric`] with the default bridge alone, without the words that several networks need.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::OwnedFd;
@@ -13,31 +13,31 @@ const DEFAULT: &str = "";
 
 /// How the bridge shall be; each field has the daemon flag or daemon.json key of the same meaning.
 #[derive(Clone, Debug)]
-pub struct BridgeConfig {
+pub(crate) struct BridgeConfig {
     /// `--bridge`: the link's name.
-    pub name: String,
+    pub(crate) name: String,
     /// `--bip`: the bridge's own address and subnet; chosen from `pools` otherwise.
-    pub bip: Option<Ipv4Net>,
+    pub(crate) bip: Option<Ipv4Net>,
     /// `--fixed-cidr`: containers' addresses come from this part of the subnet.
-    pub fixed_cidr: Option<Ipv4Net>,
+    pub(crate) fixed_cidr: Option<Ipv4Net>,
     /// `--default-gateway`: what containers route through instead of the bridge's address.
-    pub default_gateway: Option<Ipv4Addr>,
+    pub(crate) default_gateway: Option<Ipv4Addr>,
     /// `default-address-pools`.
-    pub pools: Vec<AddressPool>,
+    pub(crate) pools: Vec<AddressPool>,
     /// `--mtu`.
-    pub mtu: u32,
+    pub(crate) mtu: u32,
     /// `--icc`: containers of the bridge may talk to each other.
-    pub icc: bool,
+    pub(crate) icc: bool,
     /// `--ip-masq`: traffic that leaves the host carries the host's address.
-    pub masquerade: bool,
+    pub(crate) masquerade: bool,
     /// `--ip-forward`: switch routing on when it is off.
-    pub ip_forward: bool,
+    pub(crate) ip_forward: bool,
     /// The opposite of `--ip-forward-no-drop`: a host whose routing the engine switched on routes for the engine's bridges only.
-    pub forward_guard: bool,
+    pub(crate) forward_guard: bool,
     /// `--iptables`: whether any rule is written at all.
-    pub firewall: bool,
+    pub(crate) firewall: bool,
     /// How many plugged namespaces wait for a container.
-    pub ready: usize,
+    pub(crate) ready: usize,
 }
 
 impl Default for BridgeConfig {
@@ -100,46 +100,37 @@ impl BridgeConfig {
 
 /// What `network inspect bridge` tells.
 #[derive(Clone, Debug)]
-pub struct BridgeFacts {
-    pub name: String,
-    pub subnet: Ipv4Net,
+pub(crate) struct BridgeFacts {
+    pub(crate) subnet: Ipv4Net,
     /// The bridge's own address.
-    pub address: Ipv4Addr,
-    /// Where containers route through: the bridge's address unless configured otherwise.
-    pub gateway: Ipv4Addr,
-    pub mtu: u32,
-    pub icc: bool,
-    pub masquerade: bool,
+    pub(crate) address: Ipv4Addr,
 }
 
 /// What a container asks of the bridge.
 #[derive(Clone, Debug, Default)]
-pub struct BridgeClaimRequest<'a> {
-    pub container: &'a str,
-    pub address: Option<Ipv4Addr>,
-    pub mac: Option<Mac>,
+pub(crate) struct BridgeClaimRequest<'a> {
+    pub(crate) container: &'a str,
+    pub(crate) address: Option<Ipv4Addr>,
+    pub(crate) mac: Option<Mac>,
 }
 
 /// A namespace with `lo` and `eth0` up and addressed.
 #[derive(Debug)]
-pub struct BridgeClaim {
-    pub netns: OwnedFd,
-    pub endpoint: Endpoint,
+pub(crate) struct BridgeClaim {
+    pub(crate) netns: OwnedFd,
+    pub(crate) endpoint: Endpoint,
 }
 
 /// See the page above.
 #[derive(Debug)]
-pub struct Bridge {
+pub(crate) struct Bridge {
     fabric: Fabric,
     facts: BridgeFacts,
 }
 
 impl Bridge {
     /// As [`Fabric::open`].
-    ///
-    /// # Errors
-    /// When the bridge or its rules cannot be made.
-    pub fn open(config: BridgeConfig, live: &[Endpoint]) -> Result<(Self, Vec<String>), FabricError> {
+    pub(crate) fn open(config: BridgeConfig, live: &[Endpoint]) -> Result<(Self, Vec<String>), FabricError> {
         let live: Vec<LiveEndpoint> = live
             .iter()
             .map(|endpoint| LiveEndpoint {
@@ -152,37 +143,30 @@ impl Bridge {
         let Some(facts) = fabric.facts(DEFAULT) else {
             return Err(FabricError::Unusable { name: config.name, reason: warnings.remove(0) });
         };
-        Ok((Self { fabric, facts: facts_of(&config, &facts) }, warnings))
+        Ok((Self { fabric, facts: facts_of(&facts) }, warnings))
     }
 
     /// As [`Fabric::lost`].
-    #[must_use]
-    pub fn lost(&self) -> &[Endpoint] {
+    pub(crate) fn lost(&self) -> &[Endpoint] {
         self.fabric.lost()
     }
 
-    #[must_use]
-    pub fn facts(&self) -> &BridgeFacts {
+    pub(crate) fn facts(&self) -> &BridgeFacts {
         &self.facts
     }
 
     /// The fabric it is made of.
-    #[must_use]
-    pub fn fabric(&self) -> &Fabric {
+    pub(crate) fn fabric(&self) -> &Fabric {
         &self.fabric
     }
 
     /// How many namespaces are ready.
-    #[must_use]
-    pub fn ready(&self) -> usize {
+    pub(crate) fn ready(&self) -> usize {
         self.fabric.ready().0
     }
 
     /// As [`Fabric::claim`].
-    ///
-    /// # Errors
-    /// When no address is left, the asked one is taken or outside, or the kernel refuses.
-    pub fn claim(&self, request: &BridgeClaimRequest<'_>) -> Result<BridgeClaim, FabricError> {
+    pub(crate) fn claim(&self, request: &BridgeClaimRequest<'_>) -> Result<BridgeClaim, FabricError> {
         let wish = EndpointWish { address: request.address, mac: request.mac, ..EndpointWish::default() };
         let claim = self.fabric.claim(&ClaimRequest {
             container: request.container,
@@ -194,33 +178,22 @@ impl Bridge {
     }
 
     /// As [`Fabric::release`].
-    pub fn release(&self, endpoint: &Endpoint) {
+    pub(crate) fn release(&self, endpoint: &Endpoint) {
         self.fabric.release(endpoint);
     }
 
     /// As [`Fabric::remove`].
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub fn remove(self) -> Result<(), FabricError> {
+    pub(crate) fn remove(self) -> Result<(), FabricError> {
         self.fabric.remove()
     }
 }
 
-fn facts_of(config: &BridgeConfig, facts: &NetworkFacts) -> BridgeFacts {
+fn facts_of(facts: &NetworkFacts) -> BridgeFacts {
     let v4 = |address: IpAddr| match address {
         IpAddr::V4(address) => address,
         IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
     };
     let family = facts.ipv4.expect("the bridge has IPv4");
     let gateway = v4(family.gateway);
-    BridgeFacts {
-        name: config.name.clone(),
-        subnet: family.subnet,
-        address: family.link_address.map_or(gateway, v4),
-        gateway,
-        mtu: config.mtu,
-        icc: config.icc,
-        masquerade: config.masquerade,
-    }
+    BridgeFacts { subnet: family.subnet, address: family.link_address.map_or(gateway, v4) }
 }
