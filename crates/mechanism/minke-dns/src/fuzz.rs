@@ -6,26 +6,46 @@ use crate::{
     wire::{self, Answer, Code, Fault, LONGEST, PLAIN, Question},
 };
 
+/// What the thread does with a datagram, without sockets.
+#[derive(Debug)]
+pub struct Desk {
+    tables: Tables,
+    sight: Sight,
+}
+
+impl Desk {
+    /// For one container.
+    #[must_use]
+    pub fn new(networks: &[NetworkNames], view: &View) -> Self {
+        let mut tables = Tables::default();
+        for network in networks {
+            tables.of(&network.id).borrow_mut().update(network.clone());
+        }
+        let sight = Sight::new(view.clone(), &mut tables);
+        Self { tables, sight }
+    }
+
+    /// Writes what the container would be told, and gives its length: `None` for silence, and for what would be passed on.
+    pub fn answer(&self, query: &[u8], buffer: &mut [u8], by_stream: bool) -> Option<usize> {
+        match Question::read(query) {
+            Ok(question) => {
+                let limit = if by_stream { LONGEST } else { question.limit() };
+                match self.sight.answer(&question, &self.tables, buffer, limit) {
+                    Outcome::Answered(length) => Some(length),
+                    Outcome::Forward => None,
+                }
+            }
+            Err(Fault::Silent) => None,
+            Err(Fault::Answer(code)) => Some(wire::answer_fault(query, buffer, code)),
+        }
+    }
+}
+
 /// What a container would be told: `None` for silence, and for what would be passed on.
 #[must_use]
 pub fn answer(networks: &[NetworkNames], view: &View, query: &[u8], by_stream: bool) -> Option<Vec<u8>> {
-    let mut tables = Tables::default();
-    for network in networks {
-        tables.of(&network.id).borrow_mut().update(network.clone());
-    }
-    let sight = Sight::new(view.clone(), &mut tables);
     let mut buffer = vec![0; if by_stream { LONGEST } else { 4096 }];
-    let length = match Question::read(query) {
-        Ok(question) => {
-            let limit = if by_stream { LONGEST } else { question.limit() };
-            match sight.answer(&question, &tables, &mut buffer, limit) {
-                Outcome::Answered(length) => length,
-                Outcome::Forward => return None,
-            }
-        }
-        Err(Fault::Silent) => return None,
-        Err(Fault::Answer(code)) => wire::answer_fault(query, &mut buffer, code),
-    };
+    let length = Desk::new(networks, view).answer(query, &mut buffer, by_stream)?;
     buffer.truncate(length);
     Some(buffer)
 }

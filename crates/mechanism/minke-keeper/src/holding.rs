@@ -48,14 +48,18 @@ struct Child {
 
 impl Holding {
     /// Holds these. A label that is there already means the new one from now on.
-    pub(crate) fn hold(&mut self, held: Vec<Held>, fds: impl IntoIterator<Item = OwnedFd>) {
+    pub(crate) fn hold(
+        &mut self,
+        held: Vec<Held>,
+        fds: impl IntoIterator<Item = OwnedFd>,
+    ) -> Result<(), String> {
         for (Held { label }, fd) in held.into_iter().zip(fds) {
             match self.find(&label) {
                 Ok(index) => self.held[index].1 = fd,
                 Err(index) => self.held.insert(index, (label, fd)),
             }
         }
-        self.tell_child();
+        self.listen()
     }
 
     fn find(&self, label: &str) -> Result<usize, usize> {
@@ -82,20 +86,30 @@ impl Holding {
         Ok((labels, wanted.next().is_some(), fds))
     }
 
-    /// Has these listeners served by a proxy, and no others.
+    /// Has these listeners served by a proxy, and no others. One that is not held yet is served once it is.
     pub(crate) fn set_proxies(&mut self, proxies: Vec<ProxySpec>) -> Result<(), String> {
-        for proxy in &proxies {
-            let Ok(index) = self.find(&proxy.label) else {
-                return Err(format!("no descriptor {} is held", proxy.label));
-            };
-            if proxy.protocol == ProxyProtocol::Tcp {
-                rustix::net::listen(&self.held[index].1, BACKLOG)
-                    .map_err(|errno| format!("listen on {}: {}", proxy.label, io::Error::from(errno)))?;
-            }
-        }
         self.proxies = proxies;
+        self.listen()
+    }
+
+    /// Makes the listeners that have a proxy listen, if they do not yet, and tells the proxy. One that cannot has none.
+    fn listen(&mut self) -> Result<(), String> {
+        let mut outcome = Ok(());
+        let held = &self.held;
+        self.proxies.retain(|proxy| {
+            let found = held.binary_search_by(|(label, _)| label.as_str().cmp(&proxy.label));
+            let Some((_, listener)) = found.ok().map(|index| &held[index]) else { return true };
+            if proxy.protocol == ProxyProtocol::Udp {
+                return true;
+            }
+            let listens = rustix::net::listen(listener, BACKLOG);
+            if let Err(errno) = listens {
+                outcome = Err(format!("listen on {}: {}", proxy.label, io::Error::from(errno)));
+            }
+            listens.is_ok()
+        });
         self.tell_child();
-        Ok(())
+        outcome
     }
 
     /// What a connection may come to; nothing while a proxy sees to them.

@@ -117,9 +117,11 @@ fn employ(
     let mut warnings = warnings;
     let mut fds = fds;
     let mut holding = Holding::default();
-    holding.hold(held, fds.drain(attach.len().min(fds.len())..));
-    if let Err(text) = holding.set_proxies(proxies) {
-        warnings.push(format!("a port is not reachable by every address: {text}"));
+    let later = fds.drain(attach.len().min(fds.len())..);
+    for told in [holding.hold(held, later), holding.set_proxies(proxies)] {
+        if let Err(text) = told {
+            warnings.push(format!("a port is not reachable by every address: {text}"));
+        }
     }
     let mut keeper = Keeper {
         id,

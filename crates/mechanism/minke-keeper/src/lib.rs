@@ -3,6 +3,7 @@
 //! A keeper belongs to the container, not to the daemon: it lives on when the daemon dies, and the daemon
 //! that comes back finds it by its socket. [`nursery`] forks blank keepers ahead of need, [`protocol`] is
 //! what daemon and keeper say to each other, [`init`] is the program behind `--init`.
+//! Ports and the resolver's sockets are held here too, so that a daemon's absence closes none of them ([`protocol::Held`]).
 //! How a container is built is `minke-runtime`'s business, what a log file looks like `minke-logs`'s.
 
 mod background;

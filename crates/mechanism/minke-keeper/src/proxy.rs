@@ -88,7 +88,7 @@ struct Proxy {
     next: u64,
     streams: Streams,
     flows: Flows,
-    /// How long it stays without work, and since when it has none.
+    /// How long it stays without work, and when something last happened.
     idle: Duration,
     idle_since: Instant,
     over: bool,
@@ -142,6 +142,9 @@ impl Proxy {
                 Err(Errno::INTR) => continue,
                 Err(_) => return 1,
             };
+            if !happened.is_empty() {
+                self.idle_since = Instant::now();
+            }
             for event in happened {
                 let Event { data, flags } = *event;
                 match untoken(data) {
@@ -180,9 +183,7 @@ impl Proxy {
     fn look_at_time(&mut self) {
         let now = Instant::now();
         self.flows.expire(now);
-        if !self.is_idle() {
-            self.idle_since = now;
-        } else if self.idle_since + self.idle <= now {
+        if self.is_idle() && self.idle_since + self.idle <= now {
             self.over = true;
         }
         if self.streams.has_room() {

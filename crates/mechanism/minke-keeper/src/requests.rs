@@ -103,8 +103,7 @@ impl Keeper {
             }
             Body::Hold { held } => {
                 if held.len() == fds.len() {
-                    self.holding.hold(held, fds);
-                    Reply::Done
+                    listening(self.holding.hold(held, fds))
                 } else {
                     refused(Refusal::Malformed, "what is to be held needs one descriptor each")
                 }
@@ -120,10 +119,7 @@ impl Keeper {
                 }
                 Err(error) => system(&error),
             },
-            Body::SetProxies { proxies } => match self.holding.set_proxies(proxies) {
-                Ok(()) => Reply::Done,
-                Err(text) => refused(Refusal::NotFound, text),
-            },
+            Body::SetProxies { proxies } => listening(self.holding.set_proxies(proxies)),
             Body::Resize(request) => self.resize(&request),
             Body::Signal(request) => self.signal(&request),
             Body::Exec(request) => self.exec(*request, fds),
@@ -269,6 +265,10 @@ impl Keeper {
         }
         None
     }
+}
+
+fn listening(outcome: Result<(), String>) -> Reply {
+    outcome.map_or_else(|text| refused(Refusal::System, text), |()| Reply::Done)
 }
 
 fn no_cgroup() -> Reply {

@@ -98,7 +98,8 @@ pub enum Body {
         #[serde(default)]
         after: String,
     },
-    /// What of the held listeners is served by a proxy from now on; replaces what was set before → `Done`. Since version 2.
+    /// What of the held listeners is served by a proxy from now on; replaces what was set before → `Done`. A label that is not
+    /// held yet is served once it is. Since version 2.
     SetProxies {
         /// All of them.
         proxies: Vec<ProxySpec>,

@@ -190,3 +190,53 @@ fn a_state_survives_the_way_through_the_exit_record() {
     let text = serde_json::to_vec(&state).unwrap();
     assert_eq!(serde_json::from_slice::<State>(&text).unwrap(), state);
 }
+
+#[test]
+fn an_answer_brings_its_descriptors_and_the_next_has_none() {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let held = Reply::Held { labels: vec!["a".into(), "b".into()], more: true };
+    let stdin = io::stdin();
+    socket::send_message(&ours, &Message::reply(4, held.clone()), &[stdin.as_fd(), stdin.as_fd()]).unwrap();
+    socket::send_message(&ours, &Message::reply(5, Reply::Done), &[]).unwrap();
+    let mut decoder = Decoder::new();
+    let mut seen = Vec::new();
+    while seen.len() < 2 {
+        socket::receive(&theirs, &mut decoder).unwrap();
+        while let Some((message, fds)) = decoder.next_message::<Message>().unwrap() {
+            seen.push((message, fds.len()));
+        }
+    }
+    assert_eq!(seen[0], (Message::Reply { seq: 4, fds: 2, reply: held }, 2));
+    assert_eq!(seen[1], (Message::Reply { seq: 5, fds: 0, reply: Reply::Done }, 0));
+}
+
+#[test]
+fn what_version_one_says_and_hears_has_not_changed() {
+    // A daemon of version 1 launches without anything to hold.
+    let mut launch = serde_json::to_value(LaunchRequest {
+        id: "c".into(),
+        spec: Box::new(oci_spec::runtime::Spec::default()),
+        rootfs: Rootfs::Path("/".into()),
+        open_stdin: false,
+        stdin_once: false,
+        log: minke_logs::LogConfig::default(),
+        container_dir: "/c".into(),
+        exec_root_dir: "/e".into(),
+        init: false,
+        attach: Vec::new(),
+        netns: false,
+        systemd: false,
+        seccomp: None,
+        strict_limits: false,
+        held: vec![Held { label: "x".into() }],
+        proxies: Vec::new(),
+    })
+    .unwrap();
+    let fields = launch.as_object_mut().unwrap();
+    assert!(fields.remove("held").is_some() && fields.remove("proxies").is_none());
+    let launch: LaunchRequest = serde_json::from_value(launch).unwrap();
+    assert!(launch.held.is_empty() && launch.proxies.is_empty());
+    // And its answers look as they did.
+    let text = serde_json::to_string(&Message::reply(1, Reply::Done)).unwrap();
+    assert_eq!(text, r#"{"reply":{"seq":1,"reply":"done"}}"#);
+}

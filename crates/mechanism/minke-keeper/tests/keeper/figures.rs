@@ -123,3 +123,72 @@ fn figures_of_memory() {
     );
     daemon.ask(Body::Shutdown, &[]);
 }
+
+/// Bytes a second through a stream to this address, whose server reads to the end and answers with one byte.
+fn throughput(address: std::net::SocketAddr) -> f64 {
+    use std::io::{Read, Write};
+    const BYTES: usize = 2 << 30;
+    let block = vec![7; 256 << 10];
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    let begun = Instant::now();
+    for _ in 0..BYTES / block.len() {
+        stream.write_all(&block).unwrap();
+    }
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    stream.read_exact(&mut [0]).unwrap();
+    BYTES as f64 / begun.elapsed().as_secs_f64() / 1e9
+}
+
+/// Connections a second, each with one byte there and back.
+fn connections(address: std::net::SocketAddr) -> f64 {
+    use std::io::{Read, Write};
+    const COUNT: usize = 3000;
+    let begun = Instant::now();
+    for _ in 0..COUNT {
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        stream.write_all(&[1]).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        stream.read_exact(&mut [0]).unwrap();
+    }
+    COUNT as f64 / begun.elapsed().as_secs_f64()
+}
+
+#[test]
+#[ignore = "figures of the release build"]
+fn figures_of_the_proxy() {
+    use std::io::{Read, Write};
+    super::holding::in_private_network(|| {
+        let nursery = nursery();
+        let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let target = server.local_addr().unwrap();
+        std::thread::spawn(move || {
+            for stream in server.incoming() {
+                let mut stream = stream.unwrap();
+                std::thread::spawn(move || {
+                    let mut buffer = vec![0; 256 << 10];
+                    while stream.read(&mut buffer).is_ok_and(|count| count > 0) {}
+                    drop(stream.write_all(&[1]));
+                });
+            }
+        });
+        let socket = std::net::TcpListener::bind("[::1]:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        let proxies = vec![super::holding::tcp("port", target)];
+        let (_container, daemon, _) = super::holding::sleeper(&nursery, &[("port", socket.into())], proxies);
+        let begun = Instant::now();
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        stream.read_exact(&mut [0]).unwrap();
+        println!("first connection, with the proxy's start: {:?}", begun.elapsed());
+        for _ in 0..3 {
+            println!(
+                "direct {:.2} GB/s, {:.0} connections/s; by the proxy {:.2} GB/s, {:.0} connections/s",
+                throughput(target),
+                connections(target),
+                throughput(address),
+                connections(address)
+            );
+        }
+        super::holding::end(daemon);
+    });
+}

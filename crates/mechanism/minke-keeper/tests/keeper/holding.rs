@@ -12,7 +12,7 @@ use minke_keeper::protocol::{Body, Held, ProxyProtocol, ProxySpec, Refusal, Repl
 use crate::harness::*;
 
 /// Runs a test on a thread with a network namespace of its own: the nursery and the keepers that it starts are in it too.
-fn in_private_network(test: impl FnOnce() + Send + 'static) {
+pub(crate) fn in_private_network(test: impl FnOnce() + Send + 'static) {
     let thread = std::thread::spawn(|| {
         minke_sys::network::unshare_network().unwrap();
         assert!(Command::new("ip").args(["link", "set", "lo", "up"]).status().unwrap().success());
@@ -27,12 +27,12 @@ fn held(labels: &[&str]) -> Vec<Held> {
     labels.iter().map(|label| Held { label: (*label).into() }).collect()
 }
 
-fn tcp(label: &str, target: SocketAddr) -> ProxySpec {
+pub(crate) fn tcp(label: &str, target: SocketAddr) -> ProxySpec {
     ProxySpec { label: label.into(), protocol: ProxyProtocol::Tcp, target }
 }
 
 /// Starts a container that sleeps, with these held.
-fn sleeper(
+pub(crate) fn sleeper(
     nursery: &minke_keeper::nursery::Nursery,
     fds: &[(&str, OwnedFd)],
     proxies: Vec<ProxySpec>,
@@ -49,7 +49,7 @@ fn sleeper(
     (container, daemon, keeper)
 }
 
-fn end(mut daemon: Daemon) {
+pub(crate) fn end(mut daemon: Daemon) {
     let kill = SignalRequest { target: Target::Init, signo: 9, all: false };
     assert_eq!(daemon.ask(Body::Signal(kill), &[]), Reply::Done);
     daemon.exited();
@@ -164,9 +164,19 @@ fn things_can_be_held_and_released_later_and_many_are_fetched_in_parts() {
         let labels = vec!["p0/000".to_owned(), "nosuch".to_owned()];
         assert_eq!(daemon.ask(Body::Release { labels }, &[]), Reply::Done);
         TcpListener::bind("127.0.0.1:8080").unwrap();
-        let proxies = vec![tcp("nosuch", "127.0.0.1:1".parse().unwrap())];
-        let reply = daemon.ask(Body::SetProxies { proxies }, &[]);
-        assert!(matches!(&reply, Reply::Refused { refusal: Refusal::NotFound, .. }), "{reply:?}");
+        // A proxy may be spoken of before its listener is there.
+        let target = echo_server();
+        let proxies = vec![tcp("late", target)];
+        assert_eq!(daemon.ask(Body::SetProxies { proxies }, &[]), Reply::Done);
+        let socket = TcpListener::bind("[::1]:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        assert_eq!(daemon.ask(Body::Hold { held: held(&["late"]) }, &[socket.as_fd()]), Reply::Done);
+        drop(socket);
+        assert!(says_back(address));
+        // What cannot listen is said.
+        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let reply = daemon.ask(Body::Hold { held: held(&["late"]) }, &[udp.as_fd()]);
+        assert!(matches!(&reply, Reply::Refused { refusal: Refusal::System, .. }), "{reply:?}");
         end(daemon);
     });
 }
