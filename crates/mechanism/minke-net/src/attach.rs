@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::address::{IpNet, Mac};
 use crate::endpoint::Endpoint;
-use crate::links::{MacvlanPlan, VethPlan, Which};
+use crate::links::{Link, MacvlanPlan, VethPlan, Which};
 use crate::namespace::{NamespaceError, write_sysctl};
 use crate::netlink::{Batch, Family, NetlinkError, Socket};
 use crate::network::{MacvlanMode, MacvlanSpec};
@@ -147,16 +147,16 @@ pub(crate) fn is_endpoint_sysctl(key: &str) -> bool {
 /// Waits until packets pass. The kernel lets a link carry packets some moments after it was set up, by deferred work; a container that
 /// asked for its gateway before that would lose the question and repeat it a second later.
 pub(crate) fn settle(
-    host: &mut Socket,
     port: &Port,
     bridge: u32,
     inside: &mut Socket,
     inside_index: u32,
+    mut read_outside: impl FnMut(u32) -> Result<Link, NetlinkError>,
 ) -> Result<(), NetlinkError> {
     let deadline = Instant::now() + SETTLING;
     while Instant::now() < deadline {
-        if host.read_link(Which::Index(port.index))?.carries
-            && host.read_link(Which::Index(bridge))?.carries
+        if read_outside(port.index)?.carries
+            && read_outside(bridge)?.carries
             && inside.read_link(Which::Index(inside_index))?.carries
         {
             return Ok(());

@@ -52,12 +52,12 @@ pub(crate) fn apply_forwarding(wanted: bool) -> Forwarding {
     }
 }
 
-/// Makes the host route IPv6. A host that learns its own default route from a router goes on doing so, which routers themselves do not
+/// Makes the host route IPv6; answers whether it did not before. A host that learns its own default route from a router goes on doing so, which routers themselves do not
 /// unless they are told to.
-pub(crate) fn apply_forwarding6() -> io::Result<()> {
+pub(crate) fn apply_forwarding6() -> io::Result<bool> {
     let all = Path::new(IPV6_SETTINGS).join("all/forwarding");
     match fs::read_to_string(&all) {
-        Ok(text) if text.trim() == "1" => return Ok(()),
+        Ok(text) if text.trim() == "1" => return Ok(false),
         Ok(_) => {}
         Err(error) => return Err(error),
     }
@@ -68,7 +68,7 @@ pub(crate) fn apply_forwarding6() -> io::Result<()> {
         }
     }
     fs::write(Path::new(IPV6_SETTINGS).join("default/forwarding"), "1")?;
-    fs::write(all, "1")
+    fs::write(all, "1").map(|()| true)
 }
 
 /// Whether what a bridge carries between its ports passes the rules of IP as well.

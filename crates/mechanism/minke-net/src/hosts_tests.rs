@@ -803,6 +803,64 @@ fn networks_come_and_go_while_others_work() {
 }
 
 #[test]
+fn a_host_that_did_not_route_ipv6_routes_it_for_containers_only() {
+    in_world(|world| {
+        // A link to somewhere else.
+        let beyond = fresh_namespace();
+        let mut route = Socket::open(Family::Route).unwrap();
+        let mut batch = Batch::new();
+        batch.add_bridge("lan", crate::Mac([2, 0, 0, 0, 0, 7]), 1500);
+        route.apply(batch).unwrap();
+        std::fs::write("/proc/sys/net/ipv6/conf/lan/accept_dad", "0").unwrap();
+        let lan = route.read_link(Which::Name("lan")).unwrap().index;
+        let mut batch = Batch::new();
+        batch.add_veth(&VethPlan {
+            host_name: "port",
+            bridge: lan,
+            peer_name: "eth0",
+            mac: None,
+            netns: beyond.as_fd(),
+            mtu: 1500,
+            group: 0,
+        });
+        batch.set_up(Which::Name("port"));
+        batch.add_address(lan, net("2001:db8:1::1/64"));
+        batch.set_up(Which::Index(lan));
+        route.apply(batch).unwrap();
+        inside(&beyond, || {
+            let mut socket = Socket::open(Family::Route).unwrap();
+            std::fs::write("/proc/sys/net/ipv6/conf/eth0/accept_dad", "0").unwrap();
+            let index = socket.read_link(Which::Name("eth0")).unwrap().index;
+            let mut batch = Batch::new();
+            batch.set_up(Which::Index(index));
+            batch.add_address(index, net("2001:db8:1::2/64"));
+            batch.add_default_route(index, ip("2001:db8:1::1"));
+            socket.apply(batch).unwrap();
+        });
+        let servers = serve(&beyond, 80);
+        until("the host reaches it", || servers.tcp(None, (ip("2001:db8:1::2"), 80)).is_some());
+        std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
+        let reached = || servers.tcp(Some(&world.near.netns), (ip("2001:db8:1::2"), 80)).is_some();
+        assert!(!reached(), "not a router");
+        let fabric = open(&[]);
+        fabric.add_network(&bridge("1", "172.18.0.0/16", Some("fd00:18::/64"))).unwrap();
+        assert_eq!(std::fs::read_to_string("/proc/sys/net/ipv6/conf/all/forwarding").unwrap(), "1\n");
+        assert!(!reached(), "not a router for others");
+        let claim = claim_on(&fabric, "c", &["1"]);
+        assert!(servers.tcp(Some(&claim.netns), (ip("2001:db8:1::2"), 80)).is_some());
+        drop(fabric);
+        let (again, _) =
+            Fabric::open(config(), &[bridge("1", "172.18.0.0/16", Some("fd00:18::/64"))], &[]).unwrap();
+        assert!(!reached(), "the next daemon remembers");
+        let narrow = NetworkSpec { mtu: 1200, ..bridge("2", "172.19.0.0/16", Some("fd00:19::/64")) };
+        assert_eq!(
+            again.add_network(&narrow).unwrap_err().to_string(),
+            "network net-2 has IPv6, which needs an MTU of at least 1280, not 1200"
+        );
+    });
+}
+
+#[test]
 fn reserved_addresses_and_ranges_are_kept() {
     in_world(|_world| {
         let mut spec = bridge("1", "10.4.0.0/16", None);

@@ -14,6 +14,9 @@ use crate::state::Network;
 /// How the alias of every bridge begins that an engine made.
 const ALIAS: &str = "minke-net:";
 
+/// The kernel switches IPv6 off on links with less.
+const LEAST_MTU_OF_IPV6: u32 = 1280;
+
 /// The alias by which a bridge is known as one of this engine's.
 pub(crate) fn alias_of_bridges(mark: &str) -> String {
     format!("{ALIAS}{mark}:")
@@ -95,6 +98,12 @@ fn place_bridge(
     if !is_link_name(&name) {
         return Err(FabricError::Invalid(format!(
             "{name} is not a bridge name: it needs 1 to 15 characters, none of them blank, '/', ':', '%' or '\"'"
+        )));
+    }
+    if spec.ipv6.is_some() && spec.mtu < LEAST_MTU_OF_IPV6 {
+        return Err(FabricError::Invalid(format!(
+            "network {} has IPv6, which needs an MTU of at least {LEAST_MTU_OF_IPV6}, not {}",
+            spec.name, spec.mtu
         )));
     }
     let _lock = ChoiceLock::take();

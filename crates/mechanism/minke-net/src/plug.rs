@@ -41,7 +41,8 @@ impl Plugged {
             Ok((inside, index, port))
         })?;
         let mut plugged = Self { netns, port, inside_index, inside };
-        settle(host, &plugged.port, plan.bridge, &mut plugged.inside, inside_index)?;
+        let Self { port, inside, .. } = &mut plugged;
+        settle(port, plan.bridge, inside, inside_index, |index| host.read_link(Which::Index(index)))?;
         Ok(plugged)
     }
 

@@ -308,7 +308,7 @@ fn the_administrators_chain_and_other_tables_survive_a_restart() {
         drop(open(config(0)));
         assert_eq!(read_rules(&mut filter, 1, "minke-mk0", "admin").unwrap().len(), 1);
         assert_eq!(read_rules(&mut filter, 1, "theirs", "c").unwrap().len(), 1);
-        assert_eq!(read_rules(&mut filter, 1, "minke-mk0", "forward").unwrap().len(), 4);
+        assert_eq!(read_rules(&mut filter, 1, "minke-mk0", "forward").unwrap().len(), 5);
         assert_eq!(read_rules(&mut filter, 1, "minke-mk0", "to-mk0").unwrap().len(), 4);
     });
 }
@@ -333,7 +333,18 @@ fn chains_of_a_bridge_that_is_gone_are_cleaned_away() {
         let names: Vec<_> = read_chains(&mut filter).unwrap().into_iter().map(|chain| chain.name).collect();
         assert_eq!(
             names,
-            ["admin", "raw", "prerouting", "output", "ports", "forward", "postrouting", "to-b", "from-b"]
+            [
+                "admin",
+                "raw",
+                "prerouting",
+                "output",
+                "ports",
+                "forward",
+                "guard6",
+                "postrouting",
+                "to-b",
+                "from-b"
+            ]
         );
     });
 }

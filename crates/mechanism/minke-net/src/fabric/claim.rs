@@ -110,6 +110,9 @@ impl Fabric {
             let job = Job::Alias { index: endpoints[0].host_index, alias: alias_of(request.container) };
             self.stock.submit(job, ALIAS_DELAY);
         }
+        if request.dns {
+            self.bare.tend();
+        }
         Ok(Claim { netns, endpoints, dns })
     }
 
@@ -129,10 +132,7 @@ impl Fabric {
     fn take_bare(&self, dns: bool) -> Result<Bare, FabricError> {
         let ready = if dns { self.bare.take() } else { None };
         match ready {
-            Some(bare) => {
-                self.bare.tend();
-                Ok(bare)
-            }
+            Some(bare) => Ok(bare),
             None => Ok(self.outside.on_own_thread(|outside| Bare::make(outside, dns))?),
         }
     }
@@ -184,7 +184,9 @@ impl Fabric {
         index: u32,
     ) -> Result<(), NetlinkError> {
         match &place.carrier {
-            Carrier::Bridge(plan) => attach::settle(&mut lock(&self.route), port, plan.bridge, inside, index),
+            Carrier::Bridge(plan) => attach::settle(port, plan.bridge, inside, index, |index| {
+                lock(&self.route).read_link(Which::Index(index))
+            }),
             Carrier::Macvlan(..) => Ok(()),
         }
     }

@@ -30,12 +30,15 @@ impl Fabric {
             }
         }
         if spec.ipv6.is_some() && self.config.ip_forward && matches!(spec.driver, Driver::Bridge(_)) {
-            host::apply_forwarding6().map_err(|error| {
+            let switched_on = host::apply_forwarding6().map_err(|error| {
                 FabricError::Unsupported(format!(
                     "network {} has IPv6, which the host does not route: {error}",
                     spec.name
                 ))
             })?;
+            if let Some(filter) = self.filter.as_ref().filter(|_| switched_on && self.config.forward_guard) {
+                lock(filter).guard6();
+            }
         }
         let network = place(&mut lock(&self.route), &self.config, spec, &subnets(&state))?;
         if let (Some(filter), Some(rules)) = (&self.filter, network.rules()) {

@@ -16,7 +16,7 @@ use crate::namespace::Outside;
 use crate::netlink::{Batch, Family, Socket};
 use crate::network::NetworkSpec;
 use crate::nft::abandoned::sweep;
-use crate::nft::apply::read_guard;
+use crate::nft::apply::{read_guard, read_guard6};
 use crate::nft::filter::Filter;
 use crate::nft::plan::{Rules, table_name};
 use crate::nft::watch::Watch;
@@ -84,17 +84,18 @@ impl Fabric {
                 "IPv4 forwarding is disabled and cannot be switched on ({error}): containers do not reach other hosts"
             ));
         }
-        if state.networks.values().any(|network| network.facts.ipv6.is_some())
-            && config.ip_forward
-            && let Err(error) = host::apply_forwarding6()
-        {
-            warnings.push(format!(
-                "IPv6 forwarding cannot be switched on ({error}): containers do not reach other hosts by IPv6"
-            ));
+        let mut switched_on6 = false;
+        if config.ip_forward && state.networks.values().any(|network| network.facts.ipv6.is_some()) {
+            match host::apply_forwarding6() {
+                Ok(switched_on) => switched_on6 = switched_on,
+                Err(error) => warnings.push(format!(
+                    "IPv6 forwarding cannot be switched on ({error}): containers do not reach other hosts by IPv6"
+                )),
+            }
         }
         let filter = match config.firewall {
             true => {
-                let switched_on = matches!(forwarding, Forwarding::SwitchedOn);
+                let switched_on = [matches!(forwarding, Forwarding::SwitchedOn), switched_on6];
                 Some(open_filter(&mut route, &config, &state, &live, switched_on, &mut warnings)?)
             }
             false => None,
@@ -160,18 +161,20 @@ fn open_filter(
     config: &FabricConfig,
     state: &State,
     live: &[LiveEndpoint],
-    switched_on: bool,
+    switched_on: [bool; 2],
     warnings: &mut Vec<String>,
 ) -> Result<Filter, FabricError> {
     let refused = |source| FabricError::Firewall { source };
     let mut socket = Socket::open(Family::Netfilter)?;
     let links: Vec<String> = route.read_links()?.into_iter().map(|link| link.name).collect();
-    let swept = sweep(&mut socket, &links).map_err(refused)?;
+    let table = table_name(&config.mark);
+    let swept = sweep(&mut socket, &links, &table).map_err(refused)?;
     if !swept.is_empty() {
         tracing::info!("removed the rules of bridges that are gone: {}", swept.join(" "));
     }
-    let table = table_name(&config.mark);
-    let guard = config.forward_guard && (switched_on || read_guard(&mut socket, &table).map_err(refused)?);
+    let [v4, v6] = switched_on;
+    let guard = config.forward_guard && (v4 || read_guard(&mut socket, &table).map_err(refused)?);
+    let guard6 = config.forward_guard && (v6 || read_guard6(&mut socket, &table).map_err(refused)?);
     let quiet = |hole: &&Hole| {
         state.networks.get(&hole.network).and_then(Network::bridge).is_some_and(|bridge| !bridge.icc)
     };
@@ -179,7 +182,7 @@ fn open_filter(
     let ports: BTreeMap<Binding, SocketAddr> =
         live.iter().flat_map(|one| targets(&one.endpoint, &one.bindings)).collect();
     let networks = state.networks.values().filter_map(Network::rules).collect();
-    let mut filter = Filter::new(Rules { table, guard, networks, ports, holes }, socket);
+    let mut filter = Filter::new(Rules { table, guard, guard6, networks, ports, holes }, socket);
     warnings.extend(filter.apply().map_err(refused)?);
     warnings.extend(host::has_legacy_iptables().then(|| LEGACY_IPTABLES.to_owned()));
     Ok(filter)

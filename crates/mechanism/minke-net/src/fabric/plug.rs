@@ -49,10 +49,16 @@ impl Fabric {
         let alias = alias_of(container);
         let port = add_interface(&mut lock(&self.route), inside.netns, &place, &new, &alias)?;
         let finished = self.finish_plug(&mut inside, &place, &new, wish, port.as_ref(), others);
-        if finished.is_err()
-            && let Some(port) = &port
-        {
-            let job = Job::Drop { index: port.index, name: port.name.clone(), why: "it could not be set up" };
+        if finished.is_err() {
+            let job = match &port {
+                Some(Port { index, name }) => {
+                    Job::Drop { index: *index, name: name.clone(), why: "it could not be set up" }
+                }
+                None => {
+                    let index = inside.socket.read_link(Which::Name(&new.interface))?.index;
+                    Job::DropInside { socket: inside.socket, index }
+                }
+            };
             self.stock.submit(job, Duration::ZERO);
         }
         finished?;

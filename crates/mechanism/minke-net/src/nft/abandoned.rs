@@ -25,10 +25,10 @@ fn plan_sweep(chains: &[FoundChain], links: &[String]) -> Vec<String> {
     tables
 }
 
-/// Removes what no bridge among `links` stands behind; answers the names of the bridges that once did.
-pub(crate) fn sweep(socket: &mut Socket, links: &[String]) -> Result<Vec<String>, NetlinkError> {
+/// Removes what no bridge among `links` stands behind, but for the table `own`, whose engine may do without a default bridge; answers the names of the bridges that once did.
+pub(crate) fn sweep(socket: &mut Socket, links: &[String], own: &str) -> Result<Vec<String>, NetlinkError> {
     let mut swept = Vec::new();
-    for table in plan_sweep(&read_chains(socket)?, links) {
+    for table in plan_sweep(&read_chains(socket)?, links).into_iter().filter(|table| table != own) {
         remove_tables(socket, &table)?;
         swept.extend(bridge_of_table(&table).map(str::to_owned));
     }

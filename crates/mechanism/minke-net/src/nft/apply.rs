@@ -2,7 +2,7 @@
 
 use rustix::io::Errno;
 
-use super::plan::{ADMIN, FORWARD, PER_BRIDGE};
+use super::plan::{ADMIN, FORWARD, GUARD6, PER_BRIDGE};
 use super::rule::Rule;
 use super::table::{Chain, Element, Family, Holds, Kind, Set, Table};
 use super::wire::{key_bytes, write_expressions, write_value};
@@ -361,6 +361,14 @@ pub(crate) fn read_guard(socket: &mut Socket, table: &str) -> Result<bool, Netli
     Ok(chains.iter().any(|chain| {
         chain.family == Family::Inet.number() && chain.table == table && chain.name == FORWARD && chain.drops
     }))
+}
+
+/// Whether the table drops what would be routed by IPv6: the sign that the engine once switched that on.
+pub(crate) fn read_guard6(socket: &mut Socket, table: &str) -> Result<bool, NetlinkError> {
+    let there = read_chains(socket)?
+        .iter()
+        .any(|chain| chain.family == Family::Inet.number() && chain.table == table && chain.name == GUARD6);
+    Ok(there && !read_rules(socket, Family::Inet.number(), table, GUARD6)?.is_empty())
 }
 
 /// Every chain of the host's namespace.

@@ -91,6 +91,11 @@ impl Filter {
         self.open_passages().map(|_| ())
     }
 
+    /// From now on nothing is routed by IPv6 between interfaces that are not the engine's.
+    pub(crate) fn guard6(&mut self) {
+        self.rules.guard6 = true;
+    }
+
     pub(crate) fn add_network(&mut self, network: NetworkRules) -> Result<Vec<String>, NetlinkError> {
         let before = self.rules.clone();
         self.rules.networks.retain(|other| other.bridge != network.bridge);

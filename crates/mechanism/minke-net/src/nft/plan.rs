@@ -25,6 +25,8 @@ use crate::ports::{Binding, Hole, Protocol};
 /// The administrator's chain.
 pub(crate) const ADMIN: &str = "admin";
 pub(crate) const FORWARD: &str = "forward";
+/// Drops what the host would route by IPv6 only because the engine has switched that on.
+pub(crate) const GUARD6: &str = "guard6";
 const TO: &str = "to";
 const FROM: &str = "from";
 const INSIDE: &str = "inside";
@@ -53,6 +55,8 @@ pub(crate) struct Rules {
     /// Packets between interfaces that are not the engine's are dropped: the state of a host whose forwarding was off until the
     /// engine switched it on.
     pub(crate) guard: bool,
+    /// The same for IPv6 alone.
+    pub(crate) guard6: bool,
     pub(crate) networks: Vec<NetworkRules>,
     /// Published ports with the container's address and port.
     pub(crate) ports: BTreeMap<Binding, SocketAddr>,
@@ -129,8 +133,10 @@ impl Rules {
                     rule([verdict_of(Side::Input, INSIDE)]),
                     rule([verdict_of(Side::Output, TO)]),
                     rule([verdict_of(Side::Input, FROM)]),
+                    rule([jump(GUARD6)]),
                 ],
             },
+            Chain::plain(GUARD6, self.plan_guard6()),
             Chain::hooked("postrouting", Hook::Postrouting, self.plan_postrouting()),
         ];
         for network in &self.networks {
@@ -147,6 +153,12 @@ impl Rules {
         sets.extend(Ip::BOTH.into_iter().flat_map(|version| self.plan_ports(version)));
         sets.extend(Ip::BOTH.into_iter().map(|version| self.plan_holes(version)));
         Table { family: Family::Inet, name: self.table.clone(), sets, chains }
+    }
+
+    fn plan_guard6(&self) -> Vec<Rule> {
+        let drops =
+            rule([Expression::Version(Ip::V6), Expression::Counter, Expression::Verdict(Verdict::Drop)]);
+        if self.guard6 { vec![drops] } else { Vec::new() }
     }
 
     fn plan_postrouting(&self) -> Vec<Rule> {
