@@ -101,10 +101,11 @@ pub(crate) fn reserve(protocol: Protocol, at: SocketAddr, proxied: bool) -> io::
             bind(&socket, &at)?;
             // ... and listening finds out whether somebody else does.
             listen(&socket, BACKLOG)?;
+            // What a proxy accepts inherits the first: its connections that end late do not stand in the way either.
             if !proxied {
                 shutdown(&socket, Shutdown::Both)?;
+                set_socket_reuseaddr(&socket, false)?;
             }
-            set_socket_reuseaddr(&socket, false)?;
         }
         Protocol::Udp => {
             bind(&socket, &at)?;
