@@ -121,6 +121,8 @@ impl Keeper {
             recorded: false,
             forgotten: false,
         };
+        // Ports come free before anybody hears of the end: the next container may want the same at once.
+        self.holding.drop_all();
         self.notify(Notice::Exited(exit));
         self.release_clients(ProgramKey::INIT, exit.code, false);
         if let Some(seq) = self.shutdown.take() {
@@ -154,8 +156,6 @@ impl Keeper {
         }
         self.mount_namespace = None;
         self.oom_watch = None;
-        // Ports and the network namespace come free.
-        self.holding.drop_all();
         if let Some(cgroup) = self.cgroup.take() {
             let empty = cgroup.pids().is_ok_and(|pids| pids.is_empty());
             if !empty {
