@@ -1,5 +1,4 @@
-//! Chapter 2 of the book: running software in containers. Scenarios that need links, published ports or volumes are not here
-//! yet; the others are, through both clients where the client's own behaviour is part of the promise.
+//! Chapter 2 of the book: running software in containers. Scenarios that need volumes or a database are not here yet; the others are, through both clients where the client's own behaviour is part of the promise.
 
 use std::time::Duration;
 
@@ -9,6 +8,102 @@ const BOTH: [Client; 2] = [Client::Minke, Client::Docker];
 
 fn with_images(images: &[&'static str]) -> Daemon {
     Daemon::with(Options { images: images.to_vec(), ..Options::default() })
+}
+
+/// Says that it sends each message that it is told.
+const MAILER: &str = "echo CH2 Example Mailer has started.; \
+    exec nc -ll -p 33333 -e sh -c 'echo \"Sending email: $(cat)\" > /proc/1/fd/1'";
+
+/// Looks at the site once a second; a site that is down is told to the mailer, and is the end.
+const AGENT: &str = "while timeout 2 wget -q -O /dev/null http://$INSIDEWEB_PORT_80_TCP_ADDR:$INSIDEWEB_PORT_80_TCP_PORT/; do \
+    echo System up.; sleep 1; done; \
+    echo To: admin@work Message: The service is down! | \
+    nc -w 1 $INSIDEMAILER_PORT_33333_TCP_ADDR $INSIDEMAILER_PORT_33333_TCP_PORT";
+
+/// S2-01.
+#[test]
+fn s2_01_website_monitor() {
+    for client in BOTH {
+        let daemon = with_images(&["busybox", "nginx"]);
+        let run = |args: &[&str]| daemon.run(client, args).ok();
+        run(&["run", "-d", "--name", "web", "nginx:latest"]).done();
+        run(&["run", "-d", "--name", "mailer", "--expose", "33333", "busybox", "sh", "-c", MAILER]).done();
+        let args = ["run", "-it", "--link", "web:web", "--name", "web_test", "busybox:latest", "/bin/sh"];
+        let mut terminal = Terminal::spawn(&daemon.command(client, &args), 24, 80);
+        terminal.expect("/ # ");
+        terminal.send("wget -q -O - http://web:80/\r");
+        terminal.expect("Welcome to nginx");
+        terminal.send("exit\r");
+        assert_eq!(terminal.wait(), 0, "{}", terminal.shown());
+        assert_eq!(daemon.inspect("web_test", "{{.State.Status}} {{.State.ExitCode}}"), "exited 0");
+
+        let agent = [
+            "run",
+            "-it",
+            "--name",
+            "agent",
+            "--link",
+            "web:insideweb",
+            "--link",
+            "mailer:insidemailer",
+            "busybox",
+            "sh",
+            "-c",
+            AGENT,
+        ];
+        let mut terminal = Terminal::spawn(&daemon.command(client, &agent), 24, 80);
+        for _ in 0..3 {
+            terminal.expect("System up.\r\n");
+        }
+        terminal.send("\x10\x11");
+        assert_eq!(terminal.wait(), 0, "{}", terminal.shown());
+        let ps = run(&["ps"]);
+        for name in ["web", "mailer", "agent"] {
+            assert!(ps.stdout.lines().any(|line| line.ends_with(name)), "{name}: {ps}");
+        }
+        run(&["logs", "web"]).says("\"GET / HTTP/1.").says(" 200 ").done();
+        assert_eq!(run(&["logs", "mailer"]).text(), "CH2 Example Mailer has started.");
+        run(&["logs", "agent"]).says("System up.\r\n").done();
+
+        run(&["stop", "web"]).done();
+        let mails = || daemon.minke(&["logs", "mailer"]).stdout.matches("Sending email").count();
+        wait_until("the mailer is told", Duration::from_secs(15), || mails() == 1);
+        wait_until("the agent ended", Duration::from_secs(5), || {
+            daemon.inspect("agent", "{{.State.Status}} {{.State.ExitCode}}") == "exited 0"
+        });
+        run(&["restart", "web"]).done();
+        run(&["restart", "agent"]).done();
+        let before = daemon.minke(&["logs", "agent"]).stdout.matches("System up.").count();
+        wait_until("the agent sees the site where it is now", Duration::from_secs(10), || {
+            daemon.minke(&["logs", "agent"]).stdout.matches("System up.").count() > before
+        });
+        assert_eq!(mails(), 1);
+    }
+}
+
+/// S2-06.
+#[test]
+fn s2_06_dependency_order() {
+    for client in BOTH {
+        let daemon = with_images(&["busybox", "nginx"]);
+        let run = |args: &[&str]| daemon.run(client, args).ok();
+        run(&["run", "-d", "--name", "mailer", "--expose", "33333", "busybox", "sh", "-c", MAILER]).done();
+        run(&["create", "--name", "web", "nginx:latest"]).done();
+        let links = ["--link", "web:insideweb", "--link", "mailer:insidemailer"];
+        run(&[&["create", "--name", "agent"], &links[..], &["busybox", "sh", "-c", AGENT]].concat()).done();
+        assert_eq!(run(&["ps", "--format", "{{.Names}}"]).text(), "mailer");
+        let all = run(&["ps", "-a", "--format", "{{.Names}}"]);
+        assert_eq!(all.text().lines().count(), 3, "{all}");
+        let refused = daemon.run(client, &["start", "agent"]).exits(1);
+        refused.complains("Cannot link to a non running container: /web AS /agent/insideweb").done();
+        assert_ne!(daemon.inspect("agent", "{{.State.Status}}"), "running");
+        run(&["start", "web"]).done();
+        run(&["start", "agent"]).done();
+        wait_until("the agent finds the site", Duration::from_secs(10), || {
+            daemon.minke(&["logs", "agent"]).stdout.contains("System up.")
+        });
+        assert_eq!(daemon.inspect("web", "{{.State.Running}}"), "true");
+    }
 }
 
 /// S2-02.

@@ -435,7 +435,7 @@ impl Containers {
             if !owner.phase().is_live() {
                 return Err(Error::conflict(format!(
                     "cannot join {what} namespace of a non running container: container {} is {}",
-                    owner.id,
+                    owner.record().name.trim_start_matches('/'),
                     owner.phase().word()
                 )));
             }
