@@ -19,6 +19,8 @@ const LOOP_SIZE: u64 = 8 << 30;
 #[derive(Debug)]
 pub(crate) struct PrivateDaemon {
     dir: tempfile::TempDir,
+    /// A network namespace of its own: what the daemon leaves for its next start goes with it.
+    machine: minke_testkit::Machine,
     child: Option<Child>,
     pub(crate) program: PathBuf,
     mounted: bool,
@@ -39,8 +41,15 @@ impl PrivateDaemon {
             .prefix("minke-bench-")
             .tempdir_in(&parent)
             .with_context(|| format!("make a directory in {}", parent.display()))?;
-        let mut daemon =
-            Self { dir, child: None, program: program.to_owned(), mounted: false, backing: String::new() };
+        let machine = minke_testkit::Machine::new();
+        let mut daemon = Self {
+            dir,
+            machine,
+            child: None,
+            program: program.to_owned(),
+            mounted: false,
+            backing: String::new(),
+        };
         fs::create_dir(daemon.data())?;
         if in_loop {
             daemon.mount_loop()?;
@@ -69,7 +78,10 @@ impl PrivateDaemon {
     fn spawn(&mut self) -> Result<()> {
         let dir = self.dir.path();
         let log = File::create(dir.join("log"))?;
-        let child = Command::new(&self.program)
+        let child = Command::new("nsenter")
+            .arg(format!("--net=/proc/{}/ns/net", self.machine.pid()))
+            .arg("--")
+            .arg(&self.program)
             .arg("daemon")
             .arg("--data-root")
             .arg(self.data())
@@ -77,7 +89,7 @@ impl PrivateDaemon {
             .arg(dir.join("run"))
             .args(["-H", &self.host(), "--pidfile"])
             .arg(dir.join("pid"))
-            .args(["--bridge", &self.bridge(), "--cgroup-parent", &self.bridge()])
+            .args(["--cgroup-parent", &self.tag()])
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -103,8 +115,13 @@ impl PrivateDaemon {
         format!("unix://{}", self.dir.path().join("s").display())
     }
 
-    /// Of this run alone, and below the 15 characters of a link's name.
-    fn bridge(&self) -> String {
+    /// A process of the daemon's network namespace.
+    pub(crate) fn netns_pid(&self) -> u32 {
+        self.machine.pid()
+    }
+
+    /// Of this run alone.
+    fn tag(&self) -> String {
         format!("mkb{}", std::process::id())
     }
 
@@ -112,7 +129,7 @@ impl PrivateDaemon {
         self.child.as_ref().map_or(0, Child::id)
     }
 
-    /// Stops the daemon and takes away what it leaves on purpose: its bridge and its rules.
+    /// Stops the daemon and takes away what it leaves on purpose.
     pub(crate) fn stop(&mut self) -> Result<()> {
         let Some(mut child) = self.child.take() else { return Ok(()) };
         step::output(&["kill", "-TERM", &child.id().to_string()])?;
@@ -125,8 +142,7 @@ impl PrivateDaemon {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        remove_network(&self.bridge());
-        remove_cgroups(&self.bridge());
+        remove_cgroups(&self.tag());
         if self.mounted {
             step::output(&["umount", &self.data().to_string_lossy()])?;
             self.mounted = false;
@@ -144,24 +160,6 @@ impl Drop for PrivateDaemon {
             drop(step::output(&["umount", "-l", &self.data().to_string_lossy()]));
         }
     }
-}
-
-/// A daemon leaves its bridge and rules for its next start; there is none here.
-fn remove_network(bridge: &str) {
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let config = minke_net::BridgeConfig {
-                name: bridge.to_owned(),
-                ready: 0,
-                ip_forward: false,
-                ..minke_net::BridgeConfig::default()
-            };
-            let removed = minke_net::Bridge::open(config, &[]).and_then(|(bridge, _)| bridge.remove());
-            if let Err(error) = removed {
-                step::complain(&format!("bridge {bridge} is left: {error:#}"));
-            }
-        });
-    });
 }
 
 /// The daemon's cgroup parent is empty by now, under whatever hierarchies the host has; one that is not stays, and shows a leak.

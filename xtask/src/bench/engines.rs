@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use minke_testkit::Netns;
 use serde_json::{Value, json};
 
 use super::bundle;
@@ -76,6 +77,8 @@ pub(crate) struct Peers {
     /// What `docker info` tells of the real Docker.
     docker_info: Value,
     pub(crate) docker_host: String,
+    /// A process of the network namespace that minke's containers call the host; Docker's is this one's.
+    minke_netns: Option<u32>,
     bundles: Vec<PathBuf>,
 }
 
@@ -94,6 +97,7 @@ impl Peers {
             away,
             docker_info: Value::Null,
             docker_host: options.docker_host.clone(),
+            minke_netns: daemon.map(PrivateDaemon::netns_pid),
             bundles: Vec::new(),
         };
         let docker = minke_testkit::tools::docker();
@@ -190,6 +194,14 @@ impl Peers {
 
     pub(crate) fn engines(&self) -> impl Iterator<Item = Engine> + use<> {
         self.participants.iter().map(|participant| participant.engine).collect::<Vec<_>>().into_iter()
+    }
+
+    /// The network namespace that an engine's containers call the host.
+    pub(crate) fn host_netns(&self, engine: Engine) -> Netns {
+        match self.minke_netns {
+            Some(pid) if matches!(engine, Engine::Minke | Engine::DockerCli) => Netns::of(pid),
+            _ => Netns::of(std::process::id()),
+        }
     }
 
     pub(crate) fn has(&self, engine: Engine) -> bool {

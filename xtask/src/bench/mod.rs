@@ -12,6 +12,7 @@ mod bundle;
 mod daemon;
 mod engines;
 mod memory;
+mod network;
 mod options;
 mod report;
 mod rows;
