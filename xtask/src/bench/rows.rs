@@ -115,9 +115,9 @@ pub(crate) fn all() -> Vec<Row> {
             clean: network::clean,
             ..row(
                 "latency-port",
-                "99th percentile of 5000 round trips through a published port",
+                "99th percentile of 2000 connections to a published port, a byte there and back",
                 of_docker(1.0, 1.25),
-                network::ping_pong,
+                network::connections,
             )
         },
         Row {
