@@ -173,7 +173,7 @@ fn s5_03_dns_set() {
         run(&["busybox", "nslookup", "docker.com"]).ok().says(&dns).says("10.1.1.1").done();
         // `ping` names the address that it looked up, and uses the search list as every program does.
         let looked_up = |search: &[&str], name: &str, address: &str| {
-            let probe = ["busybox", "ping", "-c", "1", "-w", "1", name];
+            let probe = ["busybox", "ping", "-c", "1", "-W", "1", name];
             let shown = run(&[search, &probe].concat());
             assert!(shown.stdout.contains(&format!("({address})")), "{shown}");
         };
