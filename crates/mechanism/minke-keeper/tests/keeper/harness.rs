@@ -226,6 +226,7 @@ impl Container {
             held: Vec::new(),
             proxies: Vec::new(),
         };
+        *live() += 1;
         Self { id, directory, launch }
     }
 
@@ -302,6 +303,12 @@ impl Container {
     }
 }
 
+/// How many containers there are in this process.
+fn live() -> std::sync::MutexGuard<'static, usize> {
+    static LIVE: std::sync::Mutex<usize> = std::sync::Mutex::new(0);
+    LIVE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 impl Drop for Container {
     fn drop(&mut self) {
         // A test that failed leaves its container running.
@@ -311,7 +318,12 @@ impl Drop for Container {
             }
             drop(std::io::copy(&mut &stream, &mut std::io::sink()));
         }
-        // The parent of all containers' cgroups goes with the last.
+        // The parent of all containers' cgroups goes with the last of them: sooner, another test may be about to use it.
+        let mut live = live();
+        *live -= 1;
+        if *live > 0 {
+            return;
+        }
         for hierarchy in std::fs::read_dir("/sys/fs/cgroup").unwrap() {
             drop(std::fs::remove_dir(hierarchy.unwrap().path().join("minke-keeper-test")));
         }
