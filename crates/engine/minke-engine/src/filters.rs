@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::clock::{Moment, parse_moment};
 use crate::error::{Error, Result};
 
 /// Names of filters with their values.
@@ -35,6 +36,15 @@ impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Filters {
 }
 
 impl Filters {
+    /// The moment that `until` names; only one may be given.
+    pub fn until(&self) -> Result<Option<Moment>> {
+        match self.values("until") {
+            [] => Ok(None),
+            [one] => parse_moment(one).map_err(|source| Error::invalid(source.to_string()).caused_by(source)),
+            _ => Err(Error::invalid("more than one until filter specified")),
+        }
+    }
+
     /// The same filters and one value more.
     #[must_use]
     pub fn with(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {

@@ -7,21 +7,14 @@ use minke_api::container::ContainersPruneReport;
 use super::Containers;
 use super::record::Phase;
 use super::requests::RemoveOptions;
-use crate::clock::parse_moment;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::filters::Filters;
 
 impl Containers {
     /// Removes every container that does not run and passes the filters.
     pub async fn prune(self: &Arc<Self>, filters: &Filters) -> Result<ContainersPruneReport> {
         filters.allow_only(&["label", "label!", "until"])?;
-        let until = match filters.values("until") {
-            [] => None,
-            [one] => {
-                parse_moment(one).map_err(|source| Error::invalid(source.to_string()).caused_by(source))?
-            }
-            _ => return Err(Error::invalid("more than one until filter specified")),
-        };
+        let until = filters.until()?;
         let mut report = ContainersPruneReport::default();
         for container in self.parts.registry.all() {
             let record = container.record();

@@ -36,7 +36,7 @@ impl Images {
                 .transpose()
         };
         let (before, since) = (bound("before")?, bound("since")?);
-        let until = self.until(filters)?;
+        let until = filters.until()?;
         let users = self.users();
         let shared = if options.shared_size { Some(self.layer_uses()) } else { None };
         let catalogue = self.read();
@@ -88,15 +88,6 @@ impl Images {
         drop(catalogue);
         list.sort_by_key(|(created, _)| std::cmp::Reverse(*created));
         Ok(list.into_iter().map(|(_, summary)| summary).collect())
-    }
-
-    pub(super) fn until(&self, filters: &Filters) -> Result<Option<Moment>> {
-        match filters.values("until") {
-            [] => Ok(None),
-            [one] => crate::clock::parse_moment(one)
-                .map_err(|source| Error::invalid(source.to_string()).caused_by(source)),
-            _ => Err(Error::invalid("more than one until filter specified")),
-        }
     }
 
     /// How many containers were made of each image.

@@ -131,7 +131,7 @@ impl Images {
     pub async fn prune(self: &Arc<Self>, filters: &Filters) -> Result<ImagesPruneReport> {
         filters.allow_only(&["dangling", "label", "label!", "until"])?;
         let only_dangling = filters.boolean("dangling")?.unwrap_or(true);
-        let until = self.until(filters)?;
+        let until = filters.until()?;
         let users = self.users();
         let mut deleted = Vec::new();
         {

@@ -11,7 +11,6 @@ use minke_base::Kind;
 use minke_net::{NetworkFacts, NetworkSpec, SubnetSpec};
 
 use super::{Network, Networks, names, new_id, request};
-use crate::clock::parse_moment;
 use crate::error::{Error, Result, chain};
 use crate::filters::Filters;
 
@@ -113,13 +112,7 @@ impl Networks {
     /// Removes all networks of the user's that nobody is in and that pass the filters.
     pub fn prune(&self, filters: &Filters) -> Result<NetworksPruneReport> {
         filters.allow_only(&["label", "label!", "until"])?;
-        let until = match filters.values("until") {
-            [] => None,
-            [one] => {
-                parse_moment(one).map_err(|source| Error::invalid(source.to_string()).caused_by(source))?
-            }
-            _ => return Err(Error::invalid("more than one until filter specified")),
-        };
+        let until = filters.until()?;
         let mut report = NetworksPruneReport::default();
         for network in self.index.all() {
             let record = &network.record;
