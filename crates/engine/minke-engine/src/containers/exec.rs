@@ -18,7 +18,7 @@ use oci_spec::runtime::Process;
 
 use super::container::Container;
 use super::requests::{AcceptedExec, ClientStream};
-use super::{Containers, attach, kill, random_id, start};
+use super::{Containers, attach, kill, random_id};
 use crate::clock::Moment;
 use crate::error::{Error, Result};
 use crate::keepers::KeeperError;
@@ -223,7 +223,7 @@ impl Containers {
         let accounts = self.exec_accounts(container);
         let user = if config.user.is_empty() { &record.config.user } else { &config.user };
         let groups = record.host.group_add.as_deref().unwrap_or_default();
-        let identity = start::resolve_identity(&accounts, user, groups)?;
+        let identity = accounts.resolve(user, groups)?;
         let capabilities = if config.privileged {
             self.parts.facts.capabilities.clone()
         } else {

@@ -5,6 +5,7 @@
 //! Whatever a client is told is in the ledger first.
 
 mod attach;
+mod confinement;
 mod connect;
 mod container;
 mod create;
@@ -16,7 +17,10 @@ mod links;
 mod list;
 mod logs;
 mod names;
+mod namespaces;
 mod networking;
+mod outcome;
+mod prepare;
 mod prune;
 mod record;
 mod registry;
@@ -24,6 +28,7 @@ mod remove;
 mod rename;
 mod requests;
 pub mod restart;
+mod rootfs;
 mod run;
 pub mod signal;
 mod start;

@@ -1,0 +1,60 @@
+//! What holds a container in: capabilities, the filter of system calls, devices, its cgroup.
+
+use std::path::PathBuf;
+
+use minke_keeper::protocol::SeccompFilter;
+use oci_spec::runtime::Capabilities;
+
+use super::Containers;
+use super::record::Record;
+use crate::error::Result;
+use crate::spec::capabilities;
+use crate::spec::devices::{self, DevicePlan};
+use crate::spec::security::{Seccomp, SecurityOptions};
+
+impl Containers {
+    pub(super) fn plan_capabilities(&self, record: &Record) -> Result<Capabilities> {
+        let list = |names: &Option<Vec<String>>| names.clone().unwrap_or_default();
+        capabilities::plan(
+            &list(&record.host.cap_add),
+            &list(&record.host.cap_drop),
+            record.host.privileged,
+            &self.parts.facts.capabilities,
+        )
+    }
+
+    pub(super) fn plan_seccomp(
+        &self,
+        record: &Record,
+        security: &SecurityOptions,
+        capabilities: &Capabilities,
+    ) -> Result<Option<SeccompFilter>> {
+        // A privileged container is filtered only when a profile is named.
+        if record.host.privileged && security.seccomp == Seccomp::Default {
+            return Ok(None);
+        }
+        self.seccomp.filter(&security.seccomp, capabilities, &self.parts.facts)
+    }
+
+    /// The container's cgroup, from the root of each hierarchy.
+    pub(crate) fn cgroup_path(&self, record: &Record, id: &str) -> PathBuf {
+        self.parts.config.cgroup_driver.directory(self.cgroup_parent(record), id)
+    }
+
+    pub(super) fn cgroup_parent<'a>(&'a self, record: &'a Record) -> &'a str {
+        match record.host.cgroup_parent.as_str() {
+            "" => &self.parts.config.cgroup_parent,
+            own => own,
+        }
+    }
+}
+
+pub(super) fn read_devices(record: &Record) -> Result<DevicePlan> {
+    if record.host.privileged {
+        return Ok(DevicePlan { nodes: devices::read_all(), rules: devices::all_rules() });
+    }
+    devices::read_devices(
+        record.host.devices.as_deref().unwrap_or_default(),
+        record.host.device_cgroup_rules.as_deref().unwrap_or_default(),
+    )
+}
