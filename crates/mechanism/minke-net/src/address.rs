@@ -281,6 +281,16 @@ impl Mac {
         let [.., a, b, c, d] = address.octets();
         Self([0x02, 0x42, a, b, c, d])
     }
+
+    /// The IPv6 link-local address that follows from it, as the kernel makes it (RFC 4291, modified EUI-64).
+    #[must_use]
+    pub fn link_local(self) -> Ipv6Net {
+        let [a, b, c, d, e, g] = self.0;
+        let high = u64::from_be_bytes([0xfe, 0x80, 0, 0, 0, 0, 0, 0]);
+        let low = u64::from_be_bytes([a ^ 2, b, c, 0xff, 0xfe, d, e, g]);
+        let address = Ipv6Addr::from_bits(u128::from(high) << 64 | u128::from(low));
+        Ipv6Net::new(address, 64).expect("64 is a prefix length")
+    }
 }
 
 impl fmt::Display for Mac {

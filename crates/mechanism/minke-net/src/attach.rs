@@ -16,7 +16,7 @@ use crate::visitor::Visitor;
 const SETTLING: Duration = Duration::from_millis(200);
 
 /// What every pair of a bridge has in common.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PortPlan {
     pub(crate) bridge: u32,
     pub(crate) mtu: u32,

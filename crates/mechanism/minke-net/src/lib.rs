@@ -33,6 +33,7 @@ pub mod ports;
 mod publish;
 mod reconcile;
 mod reserve;
+mod shelves;
 mod state;
 mod stock;
 #[cfg(test)]

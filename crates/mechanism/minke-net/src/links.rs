@@ -41,6 +41,7 @@ const IFLA_BRPORT_MODE: u16 = 4;
 const IFLA_BRPORT_ISOLATED: u16 = 33;
 const IFLA_MACVLAN_MODE: u16 = 1;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
+const ADDR_GEN_MODE_EUI64: u8 = 0;
 const ADDR_GEN_MODE_NONE: u8 = 1;
 const VETH_INFO_PEER: u16 = 1;
 const IFA_ADDRESS: u16 = 1;
@@ -238,6 +239,17 @@ impl Batch {
             which.name(m);
             m.nest(IFLA_AF_SPEC, |m| {
                 m.nest(AF_INET6.into(), |m| m.u8(IFLA_INET6_ADDR_GEN_MODE, ADDR_GEN_MODE_NONE));
+            });
+        });
+    }
+
+    /// From now on as the kernel does it when it is left alone; what was not made meanwhile is not made up for.
+    pub(crate) fn set_link_local(&mut self, which: Which<'_>) {
+        self.push("switch IPv6 link-local addresses on", RTM_NEWLINK, 0, |m| {
+            m.fixed(&link_fixed(which.index(), 0, 0));
+            which.name(m);
+            m.nest(IFLA_AF_SPEC, |m| {
+                m.nest(AF_INET6.into(), |m| m.u8(IFLA_INET6_ADDR_GEN_MODE, ADDR_GEN_MODE_EUI64));
             });
         });
     }

@@ -71,6 +71,8 @@ impl BridgeConfig {
             userland_proxy: true,
             ready: self.ready,
             bare_ready: 0,
+            shelved: 0,
+            ..FabricConfig::default()
         }
     }
 

@@ -3,6 +3,8 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use crate::attach::{Port, PortPlan, add_pair, settle, write_settings};
+use crate::bare::open_resolver_sockets;
+use crate::endpoint::DnsSockets;
 use crate::links::Which;
 use crate::namespace::{NamespaceError, Outside, write_container_sysctls};
 use crate::netlink::{Batch, Family, Socket};
@@ -18,17 +20,20 @@ pub(crate) struct Plugged {
     pub(crate) port: Port,
     pub(crate) inside_index: u32,
     pub(crate) inside: Socket,
+    pub(crate) dns: Option<DnsSockets>,
 }
 
 impl Plugged {
-    /// Makes a namespace and plugs it into the bridge. `host` is a socket of the bridge's namespace. About 1 ms.
+    /// Makes a namespace and plugs it into the bridge, with the resolver's sockets if `dns`. `host` is a socket of the bridge's
+    /// namespace. About 1 ms.
     pub(crate) fn make(
         outside: &Outside,
         host: &mut Socket,
         plan: &PortPlan,
         alias: &str,
+        dns: bool,
     ) -> Result<Self, NamespaceError> {
-        let (netns, (inside, inside_index, port)) = outside.with_fresh(|netns| {
+        let (netns, (inside, inside_index, port, dns)) = outside.with_fresh(|netns| {
             let port = add_pair(host, netns.as_fd(), plan, FIRST, None, alias)?;
             write_container_sysctls()?;
             write_settings(FIRST, plan.ipv6, &[])?;
@@ -36,11 +41,16 @@ impl Plugged {
             let index = inside.read_link(Which::Name(FIRST))?.index;
             let mut batch = Batch::new();
             batch.set_up(Which::Index(LOOPBACK));
+            if plan.ipv6 {
+                // It follows from the hardware address, which is not known before the claim.
+                batch.set_no_link_local(Which::Index(index));
+            }
             batch.set_up(Which::Index(index));
             inside.apply(batch)?;
-            Ok((inside, index, port))
+            let dns = if dns { Some(open_resolver_sockets()?) } else { None };
+            Ok((inside, index, port, dns))
         })?;
-        let mut plugged = Self { netns, port, inside_index, inside };
+        let mut plugged = Self { netns, port, inside_index, inside, dns };
         let Self { port, inside, .. } = &mut plugged;
         settle(port, plan.bridge, inside, inside_index, |index| host.read_link(Which::Index(index)))?;
         Ok(plugged)
@@ -52,6 +62,8 @@ impl Plugged {
         plan: &PortPlan,
         alias: &str,
     ) -> Result<Self, NamespaceError> {
-        outside.on_own_thread(|outside| Self::make(outside, &mut Socket::open(Family::Route)?, plan, alias))
+        outside.on_own_thread(|outside| {
+            Self::make(outside, &mut Socket::open(Family::Route)?, plan, alias, false)
+        })
     }
 }

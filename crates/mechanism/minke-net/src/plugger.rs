@@ -79,7 +79,7 @@ impl Worker for Plugger {
 
     fn make(&mut self) -> Result<Plugged, NamespaceError> {
         let plan = self.plan.as_ref().ok_or(NamespaceError::NoNetwork)?;
-        Plugged::make(&self.outside, &mut self.route, plan, READY)
+        Plugged::make(&self.outside, &mut self.route, plan, READY, false)
     }
 
     fn run(&mut self, job: Job) -> Option<(Job, Duration)> {

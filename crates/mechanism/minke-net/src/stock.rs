@@ -158,7 +158,7 @@ fn wait<W: Worker>(shared: &Shared<W>, state: MutexGuard<'_, State<W>>, time: Op
 }
 
 /// When the next item shall be made: `None` while the store is full.
-fn refill_delay(
+pub(crate) fn refill_delay(
     ready: usize,
     wanted: usize,
     last_claim: Option<Instant>,

@@ -72,11 +72,12 @@ impl Fabric {
             .collect();
         let ways = plan_ways_out(endpoints.iter().zip(places.iter().map(|place| place.name.as_str())));
 
-        let plugged = request.wishes.first().and_then(|wish| self.take_plugged(wish));
+        let plugged =
+            request.wishes.first().and_then(|wish| self.take_plugged(wish, &places[0], request.dns));
         let (netns, mut inside, mut dns, first) = match plugged {
             Some(plugged) => {
-                let Plugged { netns, port, inside_index, inside } = plugged?;
-                (netns, inside, None, Some((port, inside_index)))
+                let Plugged { netns, port, inside_index, inside, dns } = plugged?;
+                (netns, inside, dns, Some((port, inside_index)))
             }
             None => {
                 let Bare { netns, inside, dns } = self.take_bare(request.dns)?;
@@ -112,17 +113,30 @@ impl Fabric {
         }
         if request.dns {
             self.bare.tend();
+            self.shelves.tend();
         }
         Ok(Claim { netns, endpoints, dns })
     }
 
     /// A ready namespace, when the wish can be met by one.
-    fn take_plugged(&self, wish: &EndpointWish) -> Option<Result<Plugged, FabricError>> {
-        let plan = self.default_plan.as_ref()?;
+    fn take_plugged(
+        &self,
+        wish: &EndpointWish,
+        place: &Place,
+        dns: bool,
+    ) -> Option<Result<Plugged, FabricError>> {
         let plain = wish.interface.as_deref().is_none_or(|name| name == FIRST) && wish.sysctls.is_empty();
-        if self.config.default_network.as_deref() != Some(wish.network.as_str()) || !plain {
+        if !plain {
             return None;
         }
+        if self.config.default_network.as_deref() != Some(wish.network.as_str()) {
+            // Their namespaces wait with the resolver's sockets, for containers that ask it.
+            return match &place.carrier {
+                Carrier::Bridge(plan) if dns => self.shelves.take(&wish.network, plan).map(Ok),
+                _ => None,
+            };
+        }
+        let plan = self.default_plan.as_ref()?;
         Some(match self.stock.take() {
             Some(plugged) => Ok(plugged),
             None => Plugged::make_apart(&self.outside, plan, READY).map_err(FabricError::from),

@@ -1,5 +1,7 @@
 //! What holds for all networks of an engine.
 
+use std::time::Duration;
+
 use crate::address::{AddressPool, default_pools};
 
 /// What holds for all networks; each field has the daemon flag or daemon.json key of the same meaning.
@@ -24,6 +26,10 @@ pub struct FabricConfig {
     pub ready: usize,
     /// How many namespaces with the resolver's sockets but without interfaces wait for a container of a user's network.
     pub bare_ready: usize,
+    /// How many namespaces at most wait plugged into a user's network that is being used.
+    pub shelved: usize,
+    /// For how long after its last claim they do.
+    pub shelf_life: Duration,
 }
 
 impl Default for FabricConfig {
@@ -38,6 +44,8 @@ impl Default for FabricConfig {
             userland_proxy: true,
             ready: 8,
             bare_ready: 4,
+            shelved: 8,
+            shelf_life: Duration::from_secs(60),
         }
     }
 }

@@ -158,7 +158,13 @@ fn plan_interface(
     let mut batch = Batch::new();
     match mac {
         // It is up already.
-        Some(mac) => batch.set_mac(index, mac),
+        Some(mac) => {
+            batch.set_mac(index, mac);
+            if endpoint.address6.is_some() {
+                batch.set_link_local(Which::Index(index));
+                batch.add_address(index, IpNet::V6(mac.link_local()));
+            }
+        }
         None => batch.set_up(Which::Index(index)),
     }
     for address in attach::addresses_of(endpoint) {

@@ -36,6 +36,7 @@ use crate::nft::plan::{group_of_table, table_name};
 use crate::nft::watch::Watch;
 use crate::plugger::Plugger;
 use crate::reserve::Book;
+use crate::shelves::Shelves;
 use crate::state::{Network, State, lock};
 use crate::stock::Stock;
 use crate::visitor::Visitor;
@@ -63,6 +64,7 @@ pub struct Fabric {
     visitor: Visitor,
     stock: Stock<Plugger>,
     bare: Stock<BareMaker>,
+    shelves: Shelves,
     lost: Vec<Endpoint>,
 }
 
@@ -96,6 +98,12 @@ impl Fabric {
     #[must_use]
     pub fn ready(&self) -> (usize, usize) {
         (self.stock.ready(), self.bare.ready())
+    }
+
+    /// How many namespaces wait plugged into a user's network.
+    #[must_use]
+    pub fn shelved(&self, network: &str) -> usize {
+        self.shelves.ready(network)
     }
 
     pub(super) fn filters_bridges(&self) -> bool {
@@ -139,7 +147,7 @@ impl Fabric {
     /// # Errors
     /// When the kernel refuses; what could be removed has been removed.
     pub fn remove(self) -> Result<(), FabricError> {
-        drop((self.stock, self.bare));
+        drop((self.stock, self.bare, self.shelves));
         // Before the rules go, or they would be put back.
         drop(self.watch);
         let rules = match &self.filter {

@@ -68,6 +68,7 @@ impl Fabric {
         let network =
             state.networks.remove(id).ok_or_else(|| FabricError::NoSuchNetwork { network: id.to_owned() })?;
         drop(state);
+        self.shelves.clear(id);
         if let (Some(filter), Some(rules)) = (&self.filter, network.rules()) {
             lock(filter).remove_network(&rules.bridge).map_err(|source| FabricError::Firewall { source })?;
         }

@@ -26,6 +26,7 @@ use crate::ports::{Binding, Hole};
 use crate::publish::targets;
 use crate::reconcile::plan_repair;
 use crate::reserve::Book;
+use crate::shelves::Shelves;
 use crate::state::{Network, State};
 use crate::stock::Stock;
 use crate::visitor::Visitor;
@@ -123,6 +124,7 @@ impl Fabric {
         let stock = Stock::open("minke-net", ready, plugger).map_err(failed)?;
         let maker = BareMaker { outside: outside.duplicate()? };
         let bare = Stock::open("minke-net-bare", config.bare_ready, maker).map_err(failed)?;
+        let shelves = Shelves::open(outside.duplicate()?, config.shelved, config.shelf_life)?;
         let visitor = Visitor::open(outside.duplicate()?).map_err(failed)?;
         for (index, name) in orphans {
             stock.submit(Job::Drop { index, name, why: "no container or network owns it" }, ORPHAN_DELAY);
@@ -141,6 +143,7 @@ impl Fabric {
             visitor,
             stock,
             bare,
+            shelves,
             lost,
         };
         Ok((fabric, warnings))

@@ -141,6 +141,7 @@ fn config() -> FabricConfig {
         default_network: Some("0".into()),
         ready: 0,
         bare_ready: 0,
+        shelved: 0,
         ..FabricConfig::default()
     }
 }
