@@ -18,6 +18,7 @@ mod report;
 mod rows;
 mod stats;
 mod timer;
+mod traffic;
 
 use std::path::PathBuf;
 use std::time::Duration;

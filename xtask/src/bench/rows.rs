@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use super::engines::{Engine, Peers};
 use super::network;
+use super::traffic;
 
 /// minke's time as a part of a peer's.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -73,6 +74,12 @@ pub(crate) fn all() -> Vec<Row> {
             of_docker(20.0, 40.0),
             |peers, engine, _| peers.time(engine, &[words("run --rm busybox true")], 1),
         ),
+        row("run-none", "the same, `--net none`", of_docker(20.0, 40.0), |peers, engine, _| {
+            peers.time(engine, &[words("run --rm --net none busybox true")], 1)
+        }),
+        row("run-host", "the same, `--net host`", of_docker(20.0, 40.0), |peers, engine, _| {
+            peers.time(engine, &[words("run --rm --net host busybox true")], 1)
+        }),
         row("run-port", "`run --rm -p 0:80 busybox true`", of_docker(10.0, 20.0), |peers, engine, _| {
             peers.time(engine, &[words("run --rm -p 0:80 busybox true")], 1)
         }),
@@ -89,54 +96,59 @@ pub(crate) fn all() -> Vec<Row> {
         },
         Row {
             no_podman: true,
-            prepare: network::prepare,
+            prepare: traffic::prepare,
             clean: network::clean,
             ..row(
                 "throughput-port",
-                "512 MiB through a published port, from the host",
+                "1 GiB by iperf3 through a published port, from the host",
                 of_docker(1.0, 1.25),
-                network::send_to_port,
+                traffic::iperf_to_port,
             )
         },
         Row {
             no_podman: true,
-            prepare: network::prepare,
+            prepare: traffic::prepare,
             clean: network::clean,
             ..row(
                 "throughput-containers",
-                "512 MiB from container to container",
+                "1 GiB by iperf3 from container to container",
                 of_docker(1.0, 1.25),
-                network::send_between,
+                traffic::iperf_between,
             )
         },
         Row {
             no_podman: true,
-            prepare: network::prepare,
-            clean: network::clean,
+            prepare: traffic::prepare_nginx,
+            clean: traffic::clean_nginx,
+            ..row(
+                "requests-port",
+                "10,000 requests by wrk to nginx through a published port, 16 connections",
+                of_docker(1.0, 1.25),
+                traffic::wrk_time,
+            )
+        },
+        Row {
+            no_podman: true,
+            prepare: traffic::prepare_nginx,
+            clean: traffic::clean_nginx,
             ..row(
                 "latency-port",
-                "99th percentile of 2000 connections to a published port, a byte there and back",
+                "99th percentile of those requests",
                 of_docker(1.0, 1.25),
-                network::connections,
+                traffic::wrk_latency,
             )
         },
         Row {
             clean: |peers, engine| remove(peers, engine, &name(engine, "port")),
-            ..row("run-d-port", "`run -d -p 0:80`, the first", of_docker(10.0, 20.0), detached_with_port)
+            ..row("run-d-port", "`run -d -p 0:80`, the only one", of_docker(10.0, 20.0), detached_with_port)
         },
         Row {
             heavy: true,
             no_podman: true,
             prepare: network::crowd,
             clean: network::disperse,
-            ..row("run-d-port-300", "the same, the 300th", of_docker(10.0, 20.0), detached_with_port)
+            ..row("run-d-port-300", "`run -d -p 0:80`, the 300th", of_docker(10.0, 20.0), detached_with_port)
         },
-        row("run-none", "the same, `--net none`", of_docker(20.0, 40.0), |peers, engine, _| {
-            peers.time(engine, &[words("run --rm --net none busybox true")], 1)
-        }),
-        row("run-host", "the same, `--net host`", of_docker(20.0, 40.0), |peers, engine, _| {
-            peers.time(engine, &[words("run --rm --net host busybox true")], 1)
-        }),
         Row {
             oci: true,
             ..row(
