@@ -82,13 +82,37 @@ fn other(engine: Engine, number: u32) -> String {
     name(engine, &format!("crowd{number}"))
 }
 
-/// Everyone but the last, each with a port.
+/// The network that the rows of starts with a port use.
+fn square(engine: Engine) -> String {
+    name(engine, "square")
+}
+
+fn enter(peers: &mut Peers, engine: Engine, container: &str) -> Result<Duration> {
+    let line =
+        format!("run -d -p 0:80 --network {} --name {container} busybox sleep 1000000", square(engine));
+    peers.time(engine, &[line.split(' ').map(str::to_owned).collect()], 1)
+}
+
+/// An empty network.
+pub(super) fn empty(peers: &mut Peers, engine: Engine) -> Result<()> {
+    peers.output(engine, &["network", "create", &square(engine)]).map(drop)
+}
+
+/// A network with everyone but the last on it, each with a port.
 pub(super) fn crowd(peers: &mut Peers, engine: Engine) -> Result<()> {
+    empty(peers, engine)?;
     for number in 0..OTHERS {
-        let name = other(engine, number);
-        peers.output(engine, &["run", "-d", "-p", "0:80", "--name", &name, "busybox", "sleep", "1000000"])?;
+        enter(peers, engine, &other(engine, number))?;
     }
     Ok(())
+}
+
+/// The start of one more; it leaves again.
+pub(super) fn one_more(peers: &mut Peers, engine: Engine, _: u32) -> Result<Duration> {
+    let name = name(engine, "port");
+    let time = enter(peers, engine, &name)?;
+    peers.output(engine, &["rm", "-f", &name])?;
+    Ok(time)
 }
 
 pub(super) fn disperse(peers: &mut Peers, engine: Engine) {
@@ -96,5 +120,10 @@ pub(super) fn disperse(peers: &mut Peers, engine: Engine) {
     let mut command = vec!["rm", "-f"];
     command.extend(names.iter().map(String::as_str));
     drop(peers.output(engine, &command));
+    leave(peers, engine);
+}
+
+pub(super) fn leave(peers: &mut Peers, engine: Engine) {
     remove(peers, engine, &name(engine, "port"));
+    drop(peers.output(engine, &["network", "rm", &square(engine)]));
 }

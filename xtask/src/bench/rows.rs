@@ -139,15 +139,25 @@ pub(crate) fn all() -> Vec<Row> {
             )
         },
         Row {
-            clean: |peers, engine| remove(peers, engine, &name(engine, "port")),
-            ..row("run-d-port", "`run -d -p 0:80`, the only one", of_docker(10.0, 20.0), detached_with_port)
+            prepare: network::empty,
+            clean: network::leave,
+            ..row(
+                "run-d-port",
+                "`run -d -p 0:80` on a user's network, the only one",
+                of_docker(10.0, 20.0),
+                network::one_more,
+            )
         },
         Row {
-            heavy: true,
             no_podman: true,
             prepare: network::crowd,
             clean: network::disperse,
-            ..row("run-d-port-300", "`run -d -p 0:80`, the 300th", of_docker(10.0, 20.0), detached_with_port)
+            ..row(
+                "run-d-port-300",
+                "`run -d -p 0:80` on a user's network, the 300th",
+                of_docker(10.0, 20.0),
+                network::one_more,
+            )
         },
         Row {
             oci: true,
@@ -232,14 +242,6 @@ pub(crate) fn name(engine: Engine, what: &str) -> String {
 
 fn detached(name: &str) -> Vec<String> {
     words(&format!("run -d --name {name} busybox sleep 1000000"))
-}
-
-fn detached_with_port(peers: &mut Peers, engine: Engine, _: u32) -> Result<Duration> {
-    let name = name(engine, "port");
-    let time =
-        peers.time(engine, &[words(&format!("run -d -p 0:80 --name {name} busybox sleep 1000000"))], 1)?;
-    peers.output(engine, &["rm", "-f", &name])?;
-    Ok(time)
 }
 
 fn start(peers: &mut Peers, engine: Engine, name: &str) -> Result<()> {
