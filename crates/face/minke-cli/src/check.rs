@@ -34,12 +34,30 @@ pub(crate) fn unsigned(text: &str, limit: u64) -> Result<(), String> {
     }
 }
 
-/// A size; `-1` stays as it is (`--memory-swap`).
+/// A size.
 pub(crate) fn bytes(text: &str) -> Result<i64, String> {
-    if text == "-1" {
-        return Ok(-1);
-    }
     size::parse_ram(text).map_err(|e| e.to_string())
+}
+
+/// A size, or `-1` for no limit (`--memory-swap`).
+pub(crate) fn swap(text: &str) -> Result<i64, String> {
+    if text == "-1" { Ok(-1) } else { bytes(text) }
+}
+
+/// `c 1:3 rwm`.
+pub(crate) fn device_rule(text: &str) -> Result<(), String> {
+    let number = |n: &str| n == "*" || (!n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
+    let access = |a: &str| (1..=3).contains(&a.len()) && a.bytes().all(|b| b"rwm".contains(&b));
+    let parts: Vec<&str> = text.split(' ').collect();
+    match parts.as_slice() {
+        ["a" | "b" | "c", numbers, words]
+            if numbers.split_once(':').is_some_and(|(major, minor)| number(major) && number(minor))
+                && access(words) =>
+        {
+            Ok(())
+        }
+        _ => Err(format!("invalid device cgroup format '{text}'")),
+    }
 }
 
 /// `--cpus 0.5` in billionths.
@@ -249,11 +267,7 @@ pub(crate) fn platform(text: &str) -> Result<serde_json::Value, String> {
         "amd64", "x86_64", "x86-64", "386", "i386", "arm64", "aarch64", "arm", "armhf", "armel", "ppc64le",
         "s390x", "riscv64", "mips64le",
     ];
-    let unknown = || {
-        format!(
-            "error parsing specified platform: {text:?}: unknown operating system or architecture: invalid argument"
-        )
-    };
+    let refuse = |why: &str| format!("error parsing specified platform: {text:?}: {why}: invalid argument");
     let parts: Vec<&str> = text.split('/').collect();
     let machine = |m: &str| match m {
         "x86_64" | "x86-64" => "amd64".to_owned(),
@@ -269,7 +283,8 @@ pub(crate) fn platform(text: &str) -> Result<serde_json::Value, String> {
         [os, arch, variant] if !os.is_empty() && !arch.is_empty() => {
             ((*os).to_owned(), machine(arch), *variant)
         }
-        _ => return Err(unknown()),
+        [_] => return Err(refuse("unknown operating system or architecture")),
+        _ => return Err(refuse("cannot parse platform specifier")),
     };
     let mut json = serde_json::json!({"architecture": architecture, "os": os});
     if !variant.is_empty() {

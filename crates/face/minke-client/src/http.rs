@@ -76,6 +76,11 @@ impl Response {
         self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
     }
 
+    /// Every value of a header that may come several times.
+    pub fn headers<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.headers.iter().filter(move |(n, _)| n == name).map(|(_, v)| v.as_str())
+    }
+
     /// Whether the engine that answered is minke.
     pub fn from_minke(&self) -> bool {
         self.header("server").is_some_and(|v| v.to_ascii_lowercase().starts_with("minke"))

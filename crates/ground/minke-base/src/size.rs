@@ -1,9 +1,14 @@
 //! Sizes in bytes: read as Docker's flags take them (`512m`, `1.5GiB`, powers of 1024), shown as its listings do
 //! (`4.26MB`, powers of 1000; `1.5GiB` for memory).
 
+/// Why a text is no size.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("invalid size: '{0}'")]
-pub struct InvalidSize(pub String);
+pub enum InvalidSize {
+    #[error("invalid size: '{0}'")]
+    Number(String),
+    #[error("invalid suffix: '{0}'")]
+    Suffix(String),
+}
 
 /// Reads a size where `k`, `m`, `g`, `t`, `p` are powers of 1024, with an optional `b` or `ib` behind, as `-m` does.
 pub fn parse_ram(text: &str) -> Result<i64, InvalidSize> {
@@ -16,20 +21,21 @@ pub fn parse_human(text: &str) -> Result<i64, InvalidSize> {
 }
 
 fn parse(text: &str, base: f64) -> Result<i64, InvalidSize> {
-    let invalid = || InvalidSize(text.to_owned());
+    let invalid = || InvalidSize::Number(text.to_owned());
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let number: f64 = number.parse().map_err(|_e| invalid())?;
     let unit = unit.strip_prefix(' ').unwrap_or(unit).to_ascii_lowercase();
+    let suffix = || InvalidSize::Suffix(unit.clone());
     let power = match unit.strip_suffix("ib").or_else(|| unit.strip_suffix('b')).unwrap_or(&unit) {
-        "" if unit == "ib" => return Err(invalid()),
+        "" if unit == "ib" => return Err(suffix()),
         "" => 0,
         "k" => 1,
         "m" => 2,
         "g" => 3,
         "t" => 4,
         "p" => 5,
-        _ => return Err(invalid()),
+        _ => return Err(suffix()),
     };
     let bytes = number * base.powi(power);
     #[expect(clippy::cast_possible_truncation, reason = "checked against the range of i64 just before")]
@@ -116,8 +122,11 @@ mod tests {
             assert_eq!(parse_ram(text), Ok(bytes), "{text}");
         }
         assert_eq!(parse_human("32kB"), Ok(32000));
-        for bad in ["", "-1", "m", "1x", "1mm", "1.2.3", "ib"] {
-            assert_eq!(parse_ram(bad), Err(InvalidSize(bad.to_owned())), "{bad}");
+        for bad in ["", "-1", "m", "1.2.3", "ib"] {
+            assert_eq!(parse_ram(bad), Err(InvalidSize::Number(bad.to_owned())), "{bad}");
+        }
+        for (bad, suffix) in [("1x", "x"), ("1MM", "mm"), ("64 foo", "foo")] {
+            assert_eq!(parse_ram(bad), Err(InvalidSize::Suffix(suffix.to_owned())), "{bad}");
         }
     }
 }

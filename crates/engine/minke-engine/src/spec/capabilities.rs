@@ -33,19 +33,13 @@ pub fn parse(name: &str) -> Result<Capability> {
     })
 }
 
-/// The names of `--cap-add`/`--cap-drop` as Docker records them: upper case, with prefix, sorted, `ALL` alone.
-pub fn normalise(names: &[String]) -> Result<Vec<String>> {
-    let mut out = Vec::with_capacity(names.len());
-    for name in names {
-        let upper = name.trim().to_ascii_uppercase();
-        if upper == "ALL" {
-            return Ok(vec!["ALL".to_owned()]);
-        }
-        out.push(format!("CAP_{}", parse(&upper)?));
-    }
-    out.sort();
-    out.dedup();
-    Ok(out)
+fn is_all(names: &[String]) -> bool {
+    names.iter().any(|name| name.eq_ignore_ascii_case("all"))
+}
+
+/// Refuses names of `--cap-add`/`--cap-drop` that no capability has. The record keeps them as they were written.
+pub fn check(names: &[String]) -> Result<()> {
+    names.iter().filter(|name| !name.eq_ignore_ascii_case("all")).try_for_each(|name| parse(name).map(drop))
 }
 
 /// The set a container gets. `available` is what the engine itself may hand on.
@@ -58,20 +52,24 @@ pub fn plan(
     if privileged {
         return Ok(available.clone());
     }
-    let all = |names: &[String]| names.iter().any(|name| name.eq_ignore_ascii_case("all"));
-    let mut set: Capabilities = match (all(add), all(drop)) {
-        (true, _) => available.clone(),
+    let removed = drop.iter().filter(|name| !name.eq_ignore_ascii_case("all"));
+    let added = add.iter().filter(|name| !name.eq_ignore_ascii_case("all"));
+    let mut set: Capabilities = match (is_all(add), is_all(drop)) {
+        // "All" given wins over "all" taken, and what is taken by name stays taken.
+        (true, _) => {
+            let mut set = available.clone();
+            for name in removed {
+                set.remove(&parse(name)?);
+            }
+            return Ok(set);
+        }
         (false, true) => Capabilities::new(),
         (false, false) => DEFAULT.into_iter().collect(),
     };
-    if !all(drop) {
-        for name in drop {
-            set.remove(&parse(name)?);
-        }
-    } else if all(add) {
-        set.clear();
+    for name in removed {
+        set.remove(&parse(name)?);
     }
-    for name in add.iter().filter(|name| !name.eq_ignore_ascii_case("all")) {
+    for name in added {
         set.insert(parse(name)?);
     }
     Ok(set)
@@ -168,12 +166,16 @@ mod tests {
     }
 
     #[test]
-    fn names_are_recorded_in_one_spelling() {
-        assert_eq!(
-            normalise(&words(&["sys_time", "CAP_CHOWN"])).expect("known"),
-            words(&["CAP_CHOWN", "CAP_SYS_TIME"])
-        );
-        let error = normalise(&words(&["fly"])).expect_err("unknown");
+    fn all_given_wins_over_all_taken() {
+        let available = from_mask(0xff);
+        let set = plan(&words(&["all"]), &words(&["ALL"]), false, &available).expect("known names");
+        assert_eq!(to_mask(&set), 0xff);
+    }
+
+    #[test]
+    fn unknown_names_are_refused_in_dockers_words() {
+        check(&words(&["sys_time", "CAP_CHOWN", "all"])).expect("known");
+        let error = check(&words(&["fly"])).expect_err("unknown");
         assert_eq!(error.message(), "invalid capability: unknown capability: \"CAP_FLY\"");
     }
 }

@@ -3,13 +3,12 @@
 //! The document is written in full and in Docker's order, because engines tell "empty" from "not said" for some fields,
 //! and because that makes it comparable with what Docker's client sends. Checks that need more than one flag are here.
 
-use super::{devices, mounts, networks, ports::Ports};
+use super::{devices, mounts, networks, ports::Ports, security, variables};
 use crate::check;
-use crate::failure::go_io;
 use crate::given::Given;
 use crate::session::Session;
 use serde_json::{Map, Value, json};
-use std::fs;
+use std::collections::BTreeMap;
 
 /// Which streams a command joins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,66 +48,6 @@ pub(crate) fn pairs<S: AsRef<str>>(items: &[S]) -> Map<String, Value> {
             (key.to_owned(), Value::from(value))
         })
         .collect()
-}
-
-/// Lines of an env or label file, without comments and blanks.
-fn read_lines(path: &str) -> Result<Vec<String>, String> {
-    let bytes = fs::read(path).map_err(|e| format!("open {path}: {}", go_io(&e)))?;
-    let text =
-        String::from_utf8(bytes).map_err(|_e| format!("env file {path} contains invalid utf8 bytes"))?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text).to_owned();
-    let lines = text.lines().map(str::trim_start).filter(|l| !l.is_empty() && !l.starts_with('#'));
-    Ok(lines.map(str::to_owned).collect())
-}
-
-/// Reads variables: files first, then flags; a bare name takes the value it has here, or is left out.
-pub(crate) fn environment(files: &[&str], flags: &[&str]) -> Result<Vec<String>, String> {
-    let mut out = Vec::new();
-    for path in files {
-        for line in read_lines(path)? {
-            match line.split_once('=') {
-                Some((name, _)) if name.contains(char::is_whitespace) => {
-                    return Err(format!("invalid env file ({path}): variable '{name}' contains whitespaces"));
-                }
-                Some(("", _)) => {
-                    return Err(format!("invalid env file ({path}): no variable name on line '{line}'"));
-                }
-                Some(_) => out.push(line),
-                None => {
-                    let name = line.trim();
-                    if name.contains(char::is_whitespace) {
-                        return Err(format!(
-                            "invalid env file ({path}): variable '{name}' contains whitespaces"
-                        ));
-                    }
-                    out.extend(std::env::var(name).ok().map(|v| format!("{name}={v}")));
-                }
-            }
-        }
-    }
-    for flag in flags {
-        if flag.contains('=') {
-            out.push((*flag).to_owned());
-        } else {
-            out.extend(std::env::var(flag).ok().map(|v| format!("{flag}={v}")));
-        }
-    }
-    Ok(out)
-}
-
-fn labels(given: &Given) -> Result<Map<String, Value>, String> {
-    let mut lines = Vec::new();
-    for path in given.list("label-file") {
-        for line in read_lines(path)? {
-            let name = line.split('=').next().unwrap_or_default();
-            if name.contains(char::is_whitespace) {
-                return Err(format!("invalid label '{line}': label name contains whitespaces"));
-            }
-            lines.push(line);
-        }
-    }
-    lines.extend(owned(&given.list("label")));
-    Ok(pairs(&lines))
 }
 
 /// A mode of a namespace that only knows a few words.
@@ -183,35 +122,6 @@ fn health(given: &Given) -> Result<Option<Value>, String> {
     Ok(Some(Value::Object(out)))
 }
 
-/// `seccomp=FILE` carries the file's content; the old `:` becomes `=`; system paths may be unmasked.
-fn security(given: &Given) -> Result<(Vec<String>, bool), String> {
-    let mut out = Vec::new();
-    let mut unmasked = false;
-    for option in given.list("security-opt") {
-        let (key, value) = match option.split_once('=').or_else(|| option.split_once(':')) {
-            Some(pair) => pair,
-            None if option == "no-new-privileges" => {
-                out.push(option.to_owned());
-                continue;
-            }
-            None => return Err(format!("Invalid --security-opt: {option:?}")),
-        };
-        match (key, value) {
-            ("systempaths", "unconfined") => unmasked = true,
-            ("seccomp", value) if value != "unconfined" && value != "builtin" => {
-                let text = fs::read_to_string(value).map_err(|e| {
-                    format!("opening seccomp profile ({value}) failed: open {value}: {}", go_io(&e))
-                })?;
-                let json: Value = serde_json::from_str(&text)
-                    .map_err(|e| format!("compacting json for seccomp profile ({value}) failed: {e}"))?;
-                out.push(format!("seccomp={json}"));
-            }
-            _ => out.push(format!("{key}={value}")),
-        }
-    }
-    Ok((out, unmasked))
-}
-
 fn storage(given: &Given) -> Result<Map<String, Value>, String> {
     let options = given.list("storage-opt");
     if options.iter().any(|o| !o.contains('=')) {
@@ -233,11 +143,22 @@ fn throttle(given: &Given, flag: &str, bytes: bool) -> Result<Value, String> {
 
 /// Sizes given as `-m 64m`.
 fn size(given: &Given, flag: &str) -> i64 {
-    given.get(flag).and_then(|t| check::bytes(t).ok()).unwrap_or(0)
+    given.get(flag).and_then(|t| check::swap(t).ok()).unwrap_or(0)
+}
+
+/// Flags for containers of another system.
+fn windows_only(given: &Given) -> Result<(), String> {
+    match ["cpu-count", "cpu-percent", "io-maxbandwidth", "io-maxiops"].iter().find(|f| given.changed(f)) {
+        Some(flag) => Err(format!(
+            "\"--{flag}\" is only supported on a Docker daemon running on windows, but the Docker daemon is running on linux"
+        )),
+        None => Ok(()),
+    }
 }
 
 /// The document for `POST /containers/create`.
 pub(crate) fn build(session: &Session, given: &Given, streams: Streams) -> Result<Value, String> {
+    windows_only(given)?;
     let swappiness = given.int("memory-swappiness").unwrap_or(-1);
     if swappiness != -1 && !(0..=100).contains(&swappiness) {
         return Err(format!("invalid value: {swappiness}. Valid memory swappiness range is 0-100"));
@@ -267,9 +188,9 @@ pub(crate) fn build(session: &Session, given: &Given, streams: Streams) -> Resul
             json!({"Driver": "cdi", "Count": 0, "DeviceIDs": cdi, "Capabilities": null, "Options": null}),
         );
     }
-    let mut env = environment(&given.list("env-file"), &given.list("env"))?;
+    let mut env = variables::environment(&given.list("env-file"), &given.list("env"))?;
     add_proxies(session, &mut env);
-    let labels = labels(given)?;
+    let labels = variables::labels(given)?;
     let pid = mode(given, "pid", "PID", &["host"])?;
     let uts = mode(given, "uts", "UTS", &["host"])?;
     let userns = mode(given, "userns", "USER", &["host"])?;
@@ -279,7 +200,7 @@ pub(crate) fn build(session: &Session, given: &Given, streams: Streams) -> Resul
         return Err("conflicting options: cannot specify both --restart and --rm".into());
     }
     let health = health(given)?;
-    let (security, unmasked) = security(given)?;
+    let (security, unmasked) = security::options(given)?;
     let storage = storage(given)?;
     let log_options = given.list("log-opt");
     if given.str("log-driver") == "none" && !log_options.is_empty() {
@@ -291,14 +212,13 @@ pub(crate) fn build(session: &Session, given: &Given, streams: Streams) -> Resul
     if given.on("use-api-socket") {
         mount_list.push(api_socket(session)?);
     }
-    let mut ulimits: Vec<_> =
-        given.list("ulimit").into_iter().map(check::ulimit).collect::<Result<_, _>>()?;
-    ulimits.sort();
-    let mut last_of_each: Map<String, Value> = Map::new();
-    for (name, soft, hard) in ulimits {
-        last_of_each.insert(name.clone(), json!({"Name": name, "Hard": hard, "Soft": soft}));
+    // The last of each kind, in the order of their names.
+    let mut ulimits = BTreeMap::new();
+    for text in given.list("ulimit") {
+        let (name, soft, hard) = check::ulimit(text)?;
+        ulimits.insert(name.clone(), json!({"Name": name, "Hard": hard, "Soft": soft}));
     }
-    let ulimits: Vec<Value> = last_of_each.into_iter().map(|(_, v)| v).collect();
+    let ulimits: Vec<Value> = ulimits.into_values().collect();
     let dns_options = [given.list("dns-option"), given.list("dns-opt")].concat();
     // A name's last dot says nothing here; the dot alone means "no search domain".
     let bare = |t: &str| if t == "." { t.to_owned() } else { t.strip_suffix('.').unwrap_or(t).to_owned() };
@@ -382,7 +302,8 @@ pub(crate) fn build(session: &Session, given: &Given, streams: Streams) -> Resul
     put("Privileged", given.on("privileged").into());
     put("PublishAllPorts", given.on("publish-all").into());
     put("ReadonlyRootfs", given.on("read-only").into());
-    put("SecurityOpt", or_null(security));
+    // An option that only the client needs leaves an empty list behind, not none.
+    put("SecurityOpt", if unmasked { security.into() } else { or_null(security) });
     if !storage.is_empty() {
         put("StorageOpt", Value::Object(storage));
     }

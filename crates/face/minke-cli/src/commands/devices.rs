@@ -20,6 +20,11 @@ pub(crate) fn parse_device(text: &str) -> Result<Value, String> {
     if host.is_empty() {
         return Err(format!("invalid device specification: {text}"));
     }
+    for path in [host, container] {
+        if !path.starts_with('/') {
+            return Err(format!("{path} is not an absolute path"));
+        }
+    }
     Ok(json!({"PathOnHost": host, "PathInContainer": container, "CgroupPermissions": mode}))
 }
 

@@ -3,7 +3,7 @@
 //! On minke an attached one is a single request, whose stream also carries the exit code; on any other engine it is Docker's
 //! three.
 
-use super::body::environment;
+use super::variables::environment;
 use super::run::detach_keys;
 use crate::attach::{self, Attach, Ended, Framing, Signals, Target};
 use crate::check;

@@ -31,10 +31,12 @@ pub(crate) mod ps;
 pub(crate) mod run;
 pub(crate) mod save;
 pub(crate) mod schema;
+pub(crate) mod security;
 pub(crate) mod start;
 pub(crate) mod subnets;
 pub(crate) mod tag;
 pub(crate) mod top;
+pub(crate) mod variables;
 pub(crate) mod version;
 
 /// Every command.

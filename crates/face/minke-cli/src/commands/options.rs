@@ -21,6 +21,10 @@ fn weight(text: &str) -> Result<(), String> {
     check::device_weight(text).map(drop)
 }
 
+fn swap(text: &str) -> Result<(), String> {
+    check::swap(text).map(drop)
+}
+
 fn mount(text: &str) -> Result<(), String> {
     super::mounts::parse_mount(text).map(drop)
 }
@@ -59,7 +63,7 @@ pub(crate) const SHARED: &[Flag] = &[
     flag("cpuset-cpus", Kind::Str, "CPUs to run on (0-3, 0,1)"),
     flag("cpuset-mems", Kind::Str, "Memory nodes to use (0-3, 0,1)"),
     flag("device", Kind::List, "Host device to add").complete(Complete::Files),
-    flag("device-cgroup-rule", Kind::List, "Rule for the list of allowed devices"),
+    flag("device-cgroup-rule", Kind::List, "Rule for the list of allowed devices").check(check::device_rule),
     flag("device-read-bps", Kind::List, "Most bytes per second to read from a device").default("[]").check(rate_bytes),
     flag("device-read-iops", Kind::List, "Most reads per second from a device").default("[]").check(rate_count),
     flag("device-write-bps", Kind::List, "Most bytes per second to write to a device").default("[]").check(rate_bytes),
@@ -101,7 +105,7 @@ pub(crate) const SHARED: &[Flag] = &[
     flag("mac-address", Kind::Str, "MAC address (92:d0:c6:0a:29:33)"),
     short("memory", 'm', Kind::Bytes, "Limit of memory"),
     flag("memory-reservation", Kind::Bytes, "Soft limit of memory"),
-    flag("memory-swap", Kind::Bytes, "Limit of memory plus swap; '-1' for no limit"),
+    flag("memory-swap", Kind::Bytes, "Limit of memory plus swap; '-1' for no limit").check(swap),
     flag("memory-swappiness", Kind::Int, "How readily to swap (0 to 100)").default("-1"),
     flag("mount", Kind::Mount, "File system to mount").check(mount),
     flag("name", Kind::Str, "Name of the container"),

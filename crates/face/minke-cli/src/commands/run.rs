@@ -132,6 +132,9 @@ fn run(session: &Session, given: &Given) -> Outcome {
     }
     let id = response.header("minke-container").unwrap_or_default().to_owned();
     cid.write(&id)?;
+    for warning in response.headers("minke-warning") {
+        complain(&format!("WARNING: {warning}"));
+    }
     let joined = Attach {
         client,
         target: Target { path: format!("/containers/{id}"), signals: true },
@@ -144,6 +147,7 @@ fn run(session: &Session, given: &Given) -> Outcome {
         Ended::Exit(code) => Ok(code),
         Ended::Detached => Ok(0),
         Ended::Failed { message, code } => {
+            let code = if code == 125 { start_code(&message) } else { code };
             Err(failed(session, &given.path, code, &format!("Error response from daemon: {message}")))
         }
         // The engine went away; when it is back it knows the exit code.

@@ -249,6 +249,10 @@ fn plan_tree(
         steps.push(Step::RootPropagation(propagation, depth));
     }
     steps.extend(mounts.late);
+    if process.cwd() != Path::new("/") && process.cwd().is_absolute() {
+        // A working directory that is not there is made, as runc and Docker do.
+        steps.push(Step::MakeDirectory { path: c_path(process.cwd(), "cwd")?, mode: 0o755 });
+    }
     if spec.root().as_ref().and_then(oci_spec::runtime::Root::readonly) == Some(true) {
         steps.push(Step::RootReadOnly);
     }

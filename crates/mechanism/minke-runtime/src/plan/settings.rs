@@ -64,17 +64,18 @@ fn plan_sysctl(key: &str, value: &str, namespaces: &Namespaces, netns: bool) -> 
         "kernel.shmmni",
         "kernel.shm_rmid_forced",
     ];
-    let own = if ipc.contains(&dotted.as_str()) || dotted.starts_with("fs.mqueue.") {
-        namespaces.is_own(flags::NEWIPC)
+    let separate = "is not in a separate kernel namespace";
+    let (own, why) = if ipc.contains(&dotted.as_str()) || dotted.starts_with("fs.mqueue.") {
+        (namespaces.is_own(flags::NEWIPC), "is not allowed in the hosts ipc namespace")
     } else if dotted.starts_with("net.") {
-        netns || namespaces.is_own(flags::NEWNET)
+        (netns || namespaces.is_own(flags::NEWNET), "not allowed in host network namespace")
     } else if dotted == "kernel.domainname" || dotted == "kernel.hostname" {
-        namespaces.is_own(flags::NEWUTS)
+        (namespaces.is_own(flags::NEWUTS), separate)
     } else {
-        dotted.starts_with("user.") && namespaces.is_own(flags::NEWUSER)
+        (dotted.starts_with("user.") && namespaces.is_own(flags::NEWUSER), separate)
     };
     if !own {
-        return Err(LaunchError::plan(format!("sysctl {key:?} is not in a separate kernel namespace")));
+        return Err(LaunchError::plan(format!("sysctl {key:?} {why}")));
     }
     // A dot separates unless the name uses slashes, where a dot is part of it (eth0.100).
     let slashed = match (key.find('/'), key.find('.')) {
