@@ -35,7 +35,7 @@ impl Filters {
     ) -> Result<Option<SeccompFilter>> {
         let text = match choice {
             Seccomp::Unconfined => return Ok(None),
-            Seccomp::Default => String::new(),
+            Seccomp::Default | Seccomp::Builtin => String::new(),
             Seccomp::Profile(text) => text.clone(),
         };
         let key = (to_mask(capabilities), text);

@@ -1,6 +1,7 @@
 //! Command lines as people type them, and the pages they read.
 
 use crate::commands::body::{self, Streams};
+use crate::commands::variables;
 use crate::flag::{Complete, Flag};
 use crate::given::{Given, Help};
 use crate::session::{GLOBALS, Session};
@@ -189,9 +190,11 @@ fn env_files_have_comments_and_names_without_values() {
     std::fs::write(&file, "\u{feff}# comment\n  A=1 \n\nHOME\nNOT_SET_ANYWHERE_AT_ALL\nB=x=y\n").unwrap();
     let home = std::env::var("HOME").unwrap();
     let env = variables::environment(&[file.to_str().unwrap()], &["C=3", "NOT_SET_ANYWHERE_AT_ALL"]).unwrap();
-    assert_eq!(env, ["A=1 ", format!("HOME={home}").as_str(), "B=x=y", "C=3"]);
+    assert_eq!(env, ["A=1 ", format!("HOME={home}").as_str(), "B=x=y", "C=3", "NOT_SET_ANYWHERE_AT_ALL"]);
     std::fs::write(&file, "A B=1\n").unwrap();
-    assert!(variables::environment(&[file.to_str().unwrap()], &[]).unwrap_err().contains("contains whitespaces"));
+    assert!(
+        variables::environment(&[file.to_str().unwrap()], &[]).unwrap_err().contains("contains whitespaces")
+    );
 }
 
 /// Pages are compared with files; `MINKE_BLESS=1` writes them.

@@ -10,6 +10,7 @@ use super::record::Record;
 use crate::error::Result;
 use crate::spec::capabilities;
 use crate::spec::devices::{self, DevicePlan};
+use crate::spec::facts::DEFAULT_PROFILE;
 use crate::spec::security::{Seccomp, SecurityOptions};
 
 impl Containers {
@@ -36,6 +37,18 @@ impl Containers {
         self.seccomp.filter(&security.seccomp, capabilities, &self.parts.facts)
     }
 
+    /// The AppArmor profile of a container: the one it names, else the engine's own where that is loaded.
+    pub(super) fn plan_apparmor(&self, record: &Record, security: &SecurityOptions) -> Option<String> {
+        let facts = &self.parts.facts;
+        match security.apparmor.as_deref() {
+            _ if !facts.apparmor => None,
+            Some("unconfined") => None,
+            Some(named) if !named.is_empty() => Some(named.to_owned()),
+            _ if record.host.privileged => None,
+            _ => facts.apparmor_default.then(|| DEFAULT_PROFILE.to_owned()),
+        }
+    }
+
     /// The container's cgroup, from the root of each hierarchy.
     pub(crate) fn cgroup_path(&self, record: &Record, id: &str) -> PathBuf {
         self.parts.config.cgroup_driver.directory(self.cgroup_parent(record), id)
@@ -51,7 +64,14 @@ impl Containers {
 
 pub(super) fn read_devices(record: &Record) -> Result<DevicePlan> {
     if record.host.privileged {
-        return Ok(DevicePlan { nodes: devices::read_all(), rules: devices::all_rules() });
+        // Devices are all there already; those that are to have another name come on top.
+        let mut plan = DevicePlan { nodes: devices::read_all(), rules: devices::all_rules() };
+        for mapping in record.host.devices.iter().flatten() {
+            if !mapping.path_in_container.is_empty() && mapping.path_in_container != mapping.path_on_host {
+                plan.nodes.extend(devices::read_devices(std::slice::from_ref(mapping), &[])?.nodes);
+            }
+        }
+        return Ok(plan);
     }
     devices::read_devices(
         record.host.devices.as_deref().unwrap_or_default(),

@@ -121,6 +121,13 @@ impl Containers {
         if host.pid_mode == "private" {
             host.pid_mode.clear();
         }
+        if host.privileged || host.pid_mode == "host" || host.ipc_mode == "host" {
+            // Recorded as Docker records it: what shares the host is not confined by labels, unless labels were named.
+            let options = host.security_opt.get_or_insert_default();
+            if !options.iter().any(|option| option.split('=').next() == Some("label")) {
+                options.push("label=disable".to_owned());
+            }
+        }
         if host.cgroupns_mode.is_empty() {
             // On v2 for privileged containers too, as on Docker.
             host.cgroupns_mode = if facts.pure_v2 { "private" } else { "host" }.to_owned();
@@ -197,6 +204,9 @@ fn merge_image(config: &mut ContainerConfig, image: &Image, warnings: &mut Vec<S
     }
     if config.stop_timeout.is_none() {
         config.stop_timeout = defaults.stop_timeout;
+    }
+    if config.volumes.as_ref().is_some_and(|set| set.is_empty()) {
+        config.volumes = None;
     }
     let labels = config.labels.get_or_insert_default();
     for (key, value) in &defaults.labels {

@@ -241,6 +241,7 @@ impl Containers {
             links: &self.link_environment_now(&record),
             identity: &identity,
             capabilities: &capabilities,
+            apparmor: self.plan_apparmor(&record, &security).as_deref().filter(|_| !config.privileged),
             no_new_privileges: security.no_new_privileges,
             tty: config.tty,
             console_size,

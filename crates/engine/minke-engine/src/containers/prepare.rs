@@ -89,6 +89,7 @@ impl Containers {
             hostname: &self.hostname_inside(&record),
             identity: &identity,
             capabilities: &capabilities,
+            apparmor: self.plan_apparmor(&record, &security).as_deref(),
             namespaces: &joined,
             net_ready: network.ready,
             files: &files,

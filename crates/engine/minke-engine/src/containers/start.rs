@@ -146,9 +146,15 @@ impl From<Failure> for FailedStart {
                 failure.text
             )
         };
+        // Docker reads the code out of the words, whichever step they come from.
+        let has = |words: &[&str]| words.iter().any(|word| text.to_ascii_lowercase().contains(word));
+        let exit_code = match failure.exit_code {
+            UNKNOWN_EXIT if has(&["executable file not found", "no such file or directory"]) => 127,
+            UNKNOWN_EXIT if has(&["permission denied", "is a directory"]) => 126,
+            code => code,
+        };
         // The program is the client's choice, the rest the host's fault.
-        let error =
-            if matches!(failure.exit_code, 126 | 127) { Error::invalid(text) } else { Error::system(text) };
-        Self { error, exit_code: failure.exit_code }
+        let error = if matches!(exit_code, 126 | 127) { Error::invalid(text) } else { Error::system(text) };
+        Self { error, exit_code }
     }
 }

@@ -2,8 +2,6 @@
 //!
 //! A thing of a later issue is refused with a sentence that names it, never ignored.
 
-use std::collections::BTreeSet;
-
 use minke_api::container::{ContainerConfig, ContainerCreateRequest, HostConfig};
 
 use super::signal;
@@ -12,7 +10,9 @@ use crate::networks::{Mode, ports};
 use crate::spec::security::SecurityOptions;
 use crate::spec::{HostFacts, capabilities, mounts};
 
-const MIN_MEMORY: i64 = 6 << 20;
+mod resources;
+
+use resources::check_resources;
 
 /// Refuses what makes no sense and answers with warnings about what the host cannot do. Drops settings that the host
 /// cannot honour where Docker drops them too.
@@ -79,18 +79,35 @@ fn refuse_later_things(request: &ContainerCreateRequest) -> Result<()> {
         "volumes are not built yet: bind mount a directory of the host instead, as in -v /host/path:/path/in/container"
     } else if !host.volume_driver.is_empty() {
         "volume drivers are not built yet: bind mount a directory of the host instead"
-    } else if host.device_requests.as_ref().is_some_and(|list| !list.is_empty()) {
-        "device requests (--gpus, CDI) are not built yet: name the device nodes with --device"
     } else if !matches!(host.userns_mode.as_str(), "" | "host") {
         "user namespaces are not built yet: leave out --userns"
     } else if host.storage_opt.as_ref().is_some_and(|map| !map.is_empty()) {
-        "storage options are not built yet: leave out --storage-opt"
+        "--storage-opt is supported only for overlay over xfs with 'pquota' mount option, and minke sets no quotas: leave it out"
     } else if !host.cgroup.is_empty() {
         "joining another container's cgroup is not built yet"
     } else {
-        return Ok(());
+        return refuse_device_requests(host);
     };
     Err(Error::invalid(sentence))
+}
+
+/// No drivers of devices are known: Docker's words when it knows none either.
+fn refuse_device_requests(host: &HostConfig) -> Result<()> {
+    let Some(request) = host.device_requests.as_ref().and_then(|list| list.first()) else { return Ok(()) };
+    let hint = "name its nodes with --device";
+    if request.driver == "cdi" {
+        let names = request.device_ids.as_deref().unwrap_or_default().join(", ");
+        return Err(Error::invalid(format!(
+            "CDI device injection failed: unresolvable CDI devices {names}; {hint}"
+        )));
+    }
+    let sets: Vec<String> =
+        request.capabilities.iter().flatten().map(|set| format!("[{}]", set.join(" "))).collect();
+    Err(Error::invalid(format!(
+        "could not select device driver {:?} with capabilities: [{}]; {hint}",
+        request.driver,
+        sets.join(" ")
+    )))
 }
 
 fn check_host(host: &mut HostConfig) -> Result<()> {
@@ -113,13 +130,11 @@ fn check_host(host: &mut HostConfig) -> Result<()> {
         return Err(Error::invalid(format!("unknown or invalid runtime name: {}", host.runtime)));
     }
     check_restart(host)?;
-    for (field, names) in [("CapAdd", &mut host.cap_add), ("CapDrop", &mut host.cap_drop)] {
-        if let Some(list) = names {
-            *list = capabilities::normalise(list).map_err(|error| {
-                let text = error.message().replacen("invalid capability", &format!("invalid {field}"), 1);
-                Error::invalid(text).caused_by(error)
-            })?;
-        }
+    for (field, names) in [("CapAdd", &host.cap_add), ("CapDrop", &host.cap_drop)] {
+        capabilities::check(names.as_deref().unwrap_or_default()).map_err(|error| {
+            let text = error.message().replacen("invalid capability", &format!("invalid {field}"), 1);
+            Error::invalid(text).caused_by(error)
+        })?;
     }
     if host.annotations.as_ref().is_some_and(|map| map.contains_key("")) {
         return Err(Error::invalid(
@@ -172,8 +187,10 @@ fn check_modes(config: &ContainerConfig, host: &HostConfig) -> Result<()> {
     if !matches!(host.cgroupns_mode.as_str(), "" | "private" | "host") {
         return Err(Error::invalid(format!("invalid cgroup namespace mode: {}", host.cgroupns_mode)));
     }
-    if host.uts_mode == "host" && !config.hostname.is_empty() {
-        return Err(Error::invalid("conflicting options: hostname and the UTS mode"));
+    for (name, what) in [(&config.hostname, "hostname"), (&config.domainname, "domainname")] {
+        if host.uts_mode == "host" && !name.is_empty() {
+            return Err(Error::invalid(format!("conflicting options: {what} and the UTS mode")));
+        }
     }
     check_network_mode(config, host)
 }
@@ -208,164 +225,6 @@ fn check_network_mode(config: &ContainerConfig, host: &HostConfig) -> Result<()>
             }
         }
         _ => Ok(()),
-    }
-}
-
-fn check_resources(host: &mut HostConfig, facts: &HostFacts) -> Result<Vec<String>> {
-    let mut warnings = Vec::new();
-    check_memory(host, facts, &mut warnings)?;
-    check_cpu(host, facts)?;
-    check_blkio(host, facts, &mut warnings);
-    if host.io_maximum_iops > 0 {
-        return Err(Error::invalid(
-            "invalid option: QoS maximum IOPs configuration is not supported on linux",
-        ));
-    }
-    if host.io_maximum_bandwidth > 0 {
-        return Err(Error::invalid(
-            "invalid option: QoS maximum bandwidth configuration is not supported on linux",
-        ));
-    }
-    Ok(warnings)
-}
-
-fn check_memory(host: &mut HostConfig, facts: &HostFacts, warnings: &mut Vec<String>) -> Result<()> {
-    let refuse = |text: &str| Err(Error::invalid(text));
-    if host.memory != 0 && host.memory < MIN_MEMORY {
-        return refuse("Minimum memory limit allowed is 6MB");
-    }
-    if host.memory > 0 && host.memory_swap > 0 && host.memory_swap < host.memory {
-        return refuse("Minimum memoryswap limit should be larger than memory limit, see usage");
-    }
-    if host.memory == 0 && host.memory_swap > 0 {
-        return refuse("You should always set the Memory limit when using Memoryswap limit, see usage");
-    }
-    if host.memory > 0 && host.memory_swap != -1 && !facts.swap_limit {
-        warnings.push(
-            "Your kernel does not support swap limit capabilities or the cgroup is not mounted. Memory limited without swap."
-                .to_owned(),
-        );
-        host.memory_swap = -1;
-    }
-    match host.memory_swappiness {
-        Some(-1) => host.memory_swappiness = None,
-        Some(value) if !(0..=100).contains(&value) => {
-            return Err(Error::invalid(format!(
-                "Invalid value: {value}, valid memory swappiness range is 0-100"
-            )));
-        }
-        Some(_) if facts.pure_v2 => {
-            warnings.push("Your kernel does not support memory swappiness capabilities or the cgroup is not mounted. Memory swappiness discarded.".to_owned());
-            host.memory_swappiness = None;
-        }
-        _ => {}
-    }
-    if host.memory_reservation > 0 && host.memory_reservation < MIN_MEMORY {
-        return refuse("Minimum memory reservation allowed is 6MB");
-    }
-    if host.memory > 0 && host.memory_reservation > host.memory {
-        return refuse("Minimum memory limit can not be less than memory reservation limit, see usage");
-    }
-    if host.oom_kill_disable == Some(true) {
-        if facts.pure_v2 {
-            warnings
-                .push("Your kernel does not support OomKillDisable. OomKillDisable discarded.".to_owned());
-            host.oom_kill_disable = None;
-        } else if host.memory == 0 {
-            warnings.push("OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources.".to_owned());
-        }
-    }
-    Ok(())
-}
-
-fn check_cpu(host: &HostConfig, facts: &HostFacts) -> Result<()> {
-    let refuse = |text: String| Err(Error::invalid(text));
-    if host.nano_cpus > 0 && host.cpu_period > 0 {
-        return refuse("Conflicting options: Nano CPUs and CPU Period cannot both be set".to_owned());
-    }
-    if host.nano_cpus > 0 && host.cpu_quota > 0 {
-        return refuse("Conflicting options: Nano CPUs and CPU Quota cannot both be set".to_owned());
-    }
-    if host.nano_cpus < 0 || host.nano_cpus > i64::from(facts.cpus) * 1_000_000_000 {
-        return refuse(format!(
-            "range of CPUs is from 0.01 to {0}.00, as there are only {0} CPUs available",
-            facts.cpus
-        ));
-    }
-    if host.cpu_shares < 0 {
-        return refuse(format!("invalid CPU shares ({}): value must be a positive integer", host.cpu_shares));
-    }
-    if host.cpu_period != 0 && !(1000..=1_000_000).contains(&host.cpu_period) {
-        return refuse(
-            "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)".to_owned(),
-        );
-    }
-    if host.cpu_quota > 0 && host.cpu_quota < 1000 {
-        return refuse("CPU cfs quota can not be less than 1ms (i.e. 1000)".to_owned());
-    }
-    check_set(&host.cpuset_cpus, &facts.cpus_online, "cpuset cpus", "Requested CPUs are not available")?;
-    check_set(
-        &host.cpuset_mems,
-        &facts.mems_online,
-        "cpuset mems",
-        "Requested memory nodes are not available",
-    )
-}
-
-fn check_set(wanted: &str, available: &str, what: &str, missing: &str) -> Result<()> {
-    if wanted.is_empty() {
-        return Ok(());
-    }
-    let numbers = parse_list(wanted).ok_or_else(|| {
-        Error::invalid(format!("Invalid value {wanted} for {what}: invalid format: {wanted}"))
-    })?;
-    let there = parse_list(available).unwrap_or_default();
-    if !there.is_empty() && !numbers.is_subset(&there) {
-        return Err(Error::invalid(format!("{missing} - requested {wanted}, available: {available}")));
-    }
-    Ok(())
-}
-
-/// `0-2,5` as the kernel writes lists of processors.
-fn parse_list(text: &str) -> Option<BTreeSet<u32>> {
-    let mut numbers = BTreeSet::new();
-    for part in text.split(',') {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let (first, last): (u32, u32) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
-        if first > last || last > 8191 {
-            return None;
-        }
-        numbers.extend(first..=last);
-    }
-    Some(numbers)
-}
-
-fn check_blkio(host: &mut HostConfig, facts: &HostFacts, warnings: &mut Vec<String>) {
-    let mut discard = |what: &str, name: &str| {
-        warnings.push(format!(
-            "Your kernel does not support {what} or the cgroup is not mounted. {name} discarded."
-        ));
-    };
-    if host.blkio_weight != 0 && !facts.blkio_weight {
-        discard("Block I/O weight", "Weight");
-        host.blkio_weight = 0;
-    }
-    if host.blkio_weight_device.as_ref().is_some_and(|list| !list.is_empty()) && !facts.blkio_weight {
-        discard("Block I/O weight_device", "Weight-device");
-        host.blkio_weight_device = None;
-    }
-    if !facts.blkio_throttle {
-        for (list, what, name) in [
-            (&mut host.blkio_device_read_bps, "BPS Block I/O read limit", "Block I/O BPS read limit"),
-            (&mut host.blkio_device_write_bps, "BPS Block I/O write limit", "Block I/O BPS write limit"),
-            (&mut host.blkio_device_read_iops, "IOPS Block read limit", "Block I/O IOPS read limit"),
-            (&mut host.blkio_device_write_iops, "IOPS Block write limit", "Block I/O IOPS write limit"),
-        ] {
-            if list.as_ref().is_some_and(|list| !list.is_empty()) {
-                discard(what, name);
-                *list = None;
-            }
-        }
     }
 }
 

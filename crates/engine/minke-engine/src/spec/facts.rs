@@ -10,6 +10,9 @@ use oci_spec::runtime::Capabilities;
 
 use super::capabilities;
 
+/// The AppArmor profile of containers that name none; Docker loads it, and so does `apparmor_parser` at boot.
+pub const DEFAULT_PROFILE: &str = "docker-default";
+
 /// The host as plans see it.
 #[derive(Clone, Debug, Default)]
 pub struct HostFacts {
@@ -29,6 +32,12 @@ pub struct HostFacts {
     pub pure_v2: bool,
     /// Whether swap can be limited.
     pub swap_limit: bool,
+    /// Whether a cgroup can say how readily it swaps; v2 has no such file.
+    pub swappiness: bool,
+    /// Whether a cgroup can be kept from the out-of-memory killer; v2 has no such file.
+    pub oom_kill_disable: bool,
+    /// Whether real-time threads can have time of their own.
+    pub real_time: bool,
     /// Whether the weight of block I/O can be set.
     pub blkio_weight: bool,
     /// Whether block I/O can be throttled.
@@ -37,6 +46,8 @@ pub struct HostFacts {
     pub capabilities: Capabilities,
     /// Whether AppArmor is there.
     pub apparmor: bool,
+    /// Whether [`DEFAULT_PROFILE`] is loaded there.
+    pub apparmor_default: bool,
     /// `uname -r`.
     pub kernel: String,
     /// `uname -m`.
@@ -55,7 +66,7 @@ impl HostFacts {
         let v2_root = [cgroup.to_path_buf(), cgroup.join("unified")]
             .into_iter()
             .find(|root| root.join("cgroup.controllers").exists());
-        let v2_controllers = v2_root
+        let v2_controllers: BTreeSet<String> = v2_root
             .and_then(|root| fs::read_to_string(root.join("cgroup.controllers")).ok())
             .map(|list| list.split_whitespace().map(str::to_owned).collect())
             .unwrap_or_default();
@@ -71,18 +82,30 @@ impl HostFacts {
             memory: rustix::system::sysinfo()
                 .totalram
                 .saturating_mul(u64::from(rustix::system::sysinfo().mem_unit)),
-            swap_limit: pure_v2 || v1_file("memory/memory.memsw.limit_in_bytes"),
-            blkio_weight: pure_v2 || v1_file("blkio/blkio.weight") || v1_file("blkio/blkio.bfq.weight"),
-            blkio_throttle: pure_v2 || v1_file("blkio/blkio.throttle.read_bps_device"),
+            swap_limit: v2_controllers.contains("memory") || v1_file("memory/memory.memsw.limit_in_bytes"),
+            swappiness: v1_file("memory/memory.swappiness"),
+            oom_kill_disable: v1_file("memory/memory.oom_control"),
+            real_time: v1_file("cpu/cpu.rt_runtime_us"),
+            blkio_weight: v2_controllers.contains("io")
+                || v1_file("blkio/blkio.weight")
+                || v1_file("blkio/blkio.bfq.weight"),
+            blkio_throttle: v2_controllers.contains("io") || v1_file("blkio/blkio.throttle.read_bps_device"),
             v1_controllers,
             v2_controllers,
             pure_v2,
             capabilities: read_capabilities(),
+            apparmor_default: fs::read_to_string("/sys/kernel/security/apparmor/profiles")
+                .is_ok_and(|list| list.lines().any(|l| l.split(' ').next() == Some(DEFAULT_PROFILE))),
             apparmor: first_line("/sys/module/apparmor/parameters/enabled") == "Y",
             kernel: text(uname.release()),
             machine: text(uname.machine()),
             hostname: text(uname.nodename()),
         }
+    }
+
+    /// Whether limits of this kind can be set, on whichever hierarchy.
+    pub fn controls(&self, controller: &str) -> bool {
+        self.v1_controllers.contains(controller) || self.v2_controllers.contains(controller)
     }
 
     /// Docker's name of the machine's architecture.

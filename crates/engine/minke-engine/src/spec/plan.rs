@@ -96,6 +96,8 @@ pub struct PlanInput<'a> {
     pub identity: &'a Identity,
     /// With which capabilities.
     pub capabilities: &'a Capabilities,
+    /// Under which AppArmor profile, on a host that has AppArmor.
+    pub apparmor: Option<&'a str>,
     /// In which namespaces.
     pub namespaces: &'a Namespaces,
     /// The network namespace is there already, with its settings made.
@@ -160,6 +162,7 @@ fn plan_process(input: &PlanInput<'_>) -> Result<Process> {
         .set_capabilities(Some(plan_capabilities(input.capabilities)))
         .set_no_new_privileges(Some(input.security.no_new_privileges))
         .set_oom_score_adj(i32::try_from(input.host.oom_score_adj).ok().filter(|score| *score != 0))
+        .set_apparmor_profile(input.apparmor.map(str::to_owned))
         .set_rlimits(None)
         .set_console_size(None);
     let rlimits = resources::plan_rlimits(input.host.ulimits.as_deref().unwrap_or_default())?;
@@ -246,7 +249,8 @@ fn plan_mounts(input: &PlanInput<'_>) -> Vec<Mount> {
     let readonly: &[&str] = if privileged { &[] } else { &["ro"] };
     let with = |base: &[&'static str]| [base, readonly].concat();
     push(mount("/sys", "sysfs", "sysfs", &with(&["nosuid", "noexec", "nodev"])));
-    push(mount("/sys/fs/cgroup", "cgroup", "cgroup", &with(&["nosuid", "noexec", "nodev"])));
+    let cgroup: &[&str] = if input.security.writable_cgroups.unwrap_or(privileged) { &[] } else { &["ro"] };
+    push(mount("/sys/fs/cgroup", "cgroup", "cgroup", &[&["nosuid", "noexec", "nodev"], cgroup].concat()));
     // Message queues belong to the ipc namespace, whichever it is: a fresh mount shows the host's with `--ipc host`, and needs no
     // /dev/mqueue on the host.
     push(mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]));
@@ -364,6 +368,8 @@ pub struct ExecInput<'a> {
     pub identity: &'a Identity,
     /// With which capabilities.
     pub capabilities: &'a Capabilities,
+    /// Under which AppArmor profile, on a host that has AppArmor.
+    pub apparmor: Option<&'a str>,
     /// Whether it may not gain privileges.
     pub no_new_privileges: bool,
     /// Whether it has a terminal.
@@ -399,6 +405,7 @@ pub fn plan_exec(input: ExecInput<'_>) -> Result<Process> {
         .set_capabilities(Some(plan_capabilities(input.capabilities)))
         .set_no_new_privileges(Some(input.no_new_privileges))
         .set_oom_score_adj(i32::try_from(input.oom_score_adj).ok().filter(|score| *score != 0))
+        .set_apparmor_profile(input.apparmor.map(str::to_owned))
         .set_rlimits(None)
         .set_console_size(None);
     let rlimits = resources::plan_rlimits(input.ulimits)?;

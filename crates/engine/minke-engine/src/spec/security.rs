@@ -13,14 +13,18 @@ pub struct SecurityOptions {
     pub apparmor: Option<String>,
     /// Show `/proc` and `/sys` whole (`systempaths=unconfined`).
     pub unmasked: bool,
+    /// Whether the cgroup tree may be written to; privileged containers may when nobody says otherwise.
+    pub writable_cgroups: Option<bool>,
 }
 
 /// Which filter of system calls applies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Seccomp {
-    /// The built-in one.
+    /// Nobody said: the built-in one, and none for a privileged container.
     #[default]
     Default,
+    /// The built-in one, by name.
+    Builtin,
     /// None.
     Unconfined,
     /// A profile as JSON text (the client reads the file).
@@ -50,27 +54,27 @@ impl SecurityOptions {
                 "seccomp" => {
                     parsed.seccomp = match value {
                         "unconfined" => Seccomp::Unconfined,
-                        "builtin" | "" => Seccomp::Default,
+                        "builtin" | "" => Seccomp::Builtin,
                         json => Seccomp::Profile(json.to_owned()),
                     }
                 }
                 "no-new-privileges" => {
-                    parsed.no_new_privileges = match value {
-                        "true" | "1" | "t" | "T" | "TRUE" | "True" => true,
-                        "false" | "0" | "f" | "F" | "FALSE" | "False" => false,
-                        _ => return Err(refuse()),
-                    }
+                    parsed.no_new_privileges = truth(value).ok_or_else(refuse)?;
                 }
+                "writable-cgroups" => parsed.writable_cgroups = Some(truth(value).ok_or_else(refuse)?),
                 "systempaths" if value == "unconfined" => parsed.unmasked = true,
-                "writable-cgroups" => {
-                    return Err(Error::invalid(
-                        "writable-cgroups is not built yet: run with --privileged or bind mount the cgroup",
-                    ));
-                }
                 _ => return Err(refuse()),
             }
         }
         Ok(parsed)
+    }
+}
+
+fn truth(text: &str) -> Option<bool> {
+    match text {
+        "true" | "1" | "t" | "T" | "TRUE" | "True" => Some(true),
+        "false" | "0" | "f" | "F" | "FALSE" | "False" => Some(false),
+        _ => None,
     }
 }
 

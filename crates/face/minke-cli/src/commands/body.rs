@@ -8,7 +8,7 @@ use crate::check;
 use crate::given::Given;
 use crate::session::Session;
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Which streams a command joins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,19 +146,8 @@ fn size(given: &Given, flag: &str) -> i64 {
     given.get(flag).and_then(|t| check::swap(t).ok()).unwrap_or(0)
 }
 
-/// Flags for containers of another system.
-fn windows_only(given: &Given) -> Result<(), String> {
-    match ["cpu-count", "cpu-percent", "io-maxbandwidth", "io-maxiops"].iter().find(|f| given.changed(f)) {
-        Some(flag) => Err(format!(
-            "\"--{flag}\" is only supported on a Docker daemon running on windows, but the Docker daemon is running on linux"
-        )),
-        None => Ok(()),
-    }
-}
-
 /// The document for `POST /containers/create`.
 pub(crate) fn build(session: &Session, given: &Given, streams: Streams) -> Result<Value, String> {
-    windows_only(given)?;
     let swappiness = given.int("memory-swappiness").unwrap_or(-1);
     if swappiness != -1 && !(0..=100).contains(&swappiness) {
         return Err(format!("invalid value: {swappiness}. Valid memory swappiness range is 0-100"));
@@ -285,7 +274,10 @@ pub(crate) fn build(session: &Session, given: &Given, streams: Streams) -> Resul
     if !annotations.is_empty() {
         put("Annotations", Value::Object(annotations));
     }
-    let capabilities = |flag: &str| or_null(given.list(flag).into_iter().map(capability).collect());
+    let capabilities = |flag: &str| {
+        let names: BTreeSet<String> = given.list(flag).into_iter().map(capability).collect();
+        or_null(names.into_iter().collect())
+    };
     put("CapAdd", capabilities("cap-add"));
     put("CapDrop", capabilities("cap-drop"));
     put("CgroupnsMode", cgroupns.into());

@@ -44,8 +44,17 @@ fn run(session: &Session, given: &Given) -> Outcome {
     Ok(0)
 }
 
-/// `--pull` knows three words.
+/// Flags for containers of another system are refused, and `--pull` knows three words.
 pub(crate) fn check_pull(session: &Session, given: &Given) -> Result<(), Failure> {
+    const WINDOWS: [&str; 4] = ["cpu-count", "cpu-percent", "io-maxbandwidth", "io-maxiops"];
+    if let Some(flag) = WINDOWS.iter().find(|flag| given.changed(flag)) {
+        return Err(Failure::new(
+            1,
+            format!(
+                "\"--{flag}\" is only supported on a Docker daemon running on windows, but the Docker daemon is running on linux"
+            ),
+        ));
+    }
     match given.get("pull").unwrap_or("missing") {
         "always" | "missing" | "never" | "" => Ok(()),
         other => Err(super::run::failed(

@@ -3,8 +3,8 @@
 //! On minke an attached one is a single request, whose stream also carries the exit code; on any other engine it is Docker's
 //! three.
 
-use super::variables::environment;
 use super::run::detach_keys;
+use super::variables::environment;
 use crate::attach::{self, Attach, Ended, Framing, Signals, Target};
 use crate::check;
 use crate::command::{Args, Command, Outcome};

@@ -32,5 +32,6 @@ pub(crate) fn options(given: &Given) -> Result<(Vec<String>, bool), String> {
 fn profile(path: &str) -> Result<Value, String> {
     let text = fs::read_to_string(path)
         .map_err(|e| format!("opening seccomp profile ({path}) failed: open {path}: {}", go_io(&e)))?;
-    serde_json::from_str(&text).map_err(|e| format!("compacting json for seccomp profile ({path}) failed: {e}"))
+    serde_json::from_str(&text)
+        .map_err(|e| format!("compacting json for seccomp profile ({path}) failed: {e}"))
 }

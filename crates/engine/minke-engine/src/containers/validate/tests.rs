@@ -11,6 +11,9 @@ fn facts() -> HostFacts {
         mems_online: "0".into(),
         swap_limit: true,
         blkio_throttle: true,
+        swappiness: true,
+        oom_kill_disable: true,
+        v1_controllers: ["memory", "cpu", "cpuset", "pids", "blkio"].map(str::to_owned).into(),
         ..HostFacts::default()
     }
 }
