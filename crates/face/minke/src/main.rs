@@ -7,6 +7,7 @@
 //! | `minke daemon …`, `dockerd …` | the engine | [`minke_server::daemon`] |
 //! | `minke oci …`, `minke-oci …` | the OCI runtime | [`minke_ocirun`] |
 //! | `minke keeper-nursery` | forks keepers ahead of need | [`minke_keeper::nursery`] |
+//! | `minke porter` | carries files in and out of a container | [`minke_store::porter`] |
 //! | `docker-init …` | PID 1 of a container with `--init` | [`minke_keeper::init`] |
 
 #[cfg(target_arch = "x86_64")]
@@ -23,6 +24,7 @@ enum Role {
     Daemon,
     Oci,
     Nursery,
+    Porter,
     Init,
 }
 
@@ -36,6 +38,7 @@ impl Role {
             (_, Some("daemon")) => (Self::Daemon, 1),
             (_, Some("oci")) => (Self::Oci, 1),
             (_, Some(minke_keeper::nursery::ROLE)) => (Self::Nursery, 1),
+            (_, Some(minke_store::porter::ROLE)) => (Self::Porter, 1),
             _ => (Self::Cli, 0),
         }
     }
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Role::Daemon => minke_server::daemon::main(args.collect()),
         Role::Oci => minke_ocirun::main(args),
         Role::Nursery => status(minke_keeper::nursery::main()),
+        Role::Porter => status(minke_store::porter::main()),
         Role::Init => status(minke_keeper::init::main(args)),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -50,7 +50,7 @@ enum Form {
 }
 
 fn write_tree(root: &OwnedFd, form: Form, output: &mut dyn Write) -> io::Result<()> {
-    let mut sink = Sink::new(output);
+    let mut sink = if form == Form::Whole { Sink::live(output) } else { Sink::new(output) };
     walk(root, &mut |node| {
         if form == Form::Layer && is_whiteout(&node.stat) {
             sink.whiteout(node.path, &node.stat)?;
@@ -66,11 +66,18 @@ fn write_tree(root: &OwnedFd, form: Form, output: &mut dyn Write) -> io::Result<
 pub(crate) struct Sink<'a> {
     writer: Writer<&'a mut dyn Write>,
     links: HashMap<(u64, u64), Vec<u8>>,
+    live: bool,
 }
 
 impl<'a> Sink<'a> {
     pub(crate) fn new(output: &'a mut dyn Write) -> Self {
-        Self { writer: Writer::new(output), links: HashMap::new() }
+        Self { writer: Writer::new(output), links: HashMap::new(), live: false }
+    }
+
+    /// For trees that change while they are read: a file that became shorter is filled up with zeros, one that became something
+    /// else is left out.
+    pub(crate) fn live(output: &'a mut dyn Write) -> Self {
+        Self { live: true, ..Self::new(output) }
     }
 
     pub(crate) fn finish(self) -> io::Result<()> {
@@ -96,8 +103,19 @@ impl<'a> Sink<'a> {
             && attributes.iter().any(|(name, v)| is_opaque_mark(name, v));
         entry.xattrs = attributes.into_iter().filter(|(name, _)| belongs_to_image(name)).collect();
         if entry.kind == Kind::File {
-            let mut file = File::from(node.open()?);
-            self.writer.append(&entry, &mut file)?;
+            let file = match node.open() {
+                Err(error) if self.live && has_changed(&error) => return Ok(()),
+                other => File::from(other?),
+            };
+            // Between the look and the opening somebody may have put a device there.
+            if FileType::from_raw_mode(fs::fstat(&file)?.st_mode) != FileType::RegularFile {
+                return Ok(());
+            }
+            if self.live {
+                self.writer.append(&entry, &mut file.chain(io::repeat(0)))?;
+            } else {
+                self.writer.append(&entry, &mut { file })?;
+            }
         } else {
             self.writer.append(&entry, &mut io::empty())?;
         }
@@ -118,6 +136,13 @@ impl<'a> Sink<'a> {
         let path = [&path[..name], b".wh.", &path[name..]].concat();
         self.writer.append(&Entry { path, mtime, ..Entry::default() }, &mut io::empty())
     }
+}
+
+/// It is gone, or something else has its name.
+fn has_changed(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+        || error.raw_os_error() == Some(libc::ELOOP)
+        || error.raw_os_error() == Some(libc::ENXIO)
 }
 
 pub(crate) fn is_opaque_mark(name: &[u8], value: &[u8]) -> bool {

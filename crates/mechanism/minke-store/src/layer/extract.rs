@@ -23,14 +23,26 @@ const SPACE_CHECK: u64 = 64 << 20;
 
 /// What unpacking found out about the layer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Contents {
+pub(crate) struct Contents {
     pub(super) size: u64,
     pub(super) entries: u64,
     pub(super) opaque: bool,
 }
 
-pub(super) struct Extractor {
+/// What an archive is taken for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Rules {
+    /// It is a layer: names that start with `.wh.` hide, and its size is wanted.
+    pub(crate) layer: bool,
+    /// No directory is replaced by something else, and nothing else by a directory.
+    pub(crate) keep_kinds: bool,
+    /// Who owns everything, whatever the archive says.
+    pub(crate) owner: Option<(u32, u32)>,
+}
+
+pub(crate) struct Extractor {
     place: Place,
+    rules: Rules,
     limits: Limits,
     contents: Contents,
     /// Bytes the layer's files have in all, holes included.
@@ -46,8 +58,15 @@ pub(super) struct Extractor {
 
 impl Extractor {
     pub(super) fn new(root: &Path, privilege: Privilege, limits: Limits) -> io::Result<Self> {
-        Ok(Self {
-            place: Place::open(root, privilege)?,
+        let place = Place::open(root, privilege)?;
+        Ok(Self::over(place, Rules { layer: true, ..Rules::default() }, limits))
+    }
+
+    /// Unpacks over what is there already.
+    pub(crate) fn over(place: Place, rules: Rules, limits: Limits) -> Self {
+        Self {
+            place,
+            rules,
             limits,
             contents: Contents::default(),
             apparent: 0,
@@ -55,15 +74,26 @@ impl Extractor {
             directories_size: 0,
             replaced: false,
             skipped_attributes: 0,
-        })
+        }
     }
 
-    /// Unpacks every entry.
+    /// Unpacks a layer.
     pub(super) fn run<R: BufRead>(
         mut self,
         reader: &mut Reader<R>,
         root: &Path,
     ) -> Result<Contents, LayerError> {
+        self.unpack(reader)?;
+        if self.replaced {
+            self.contents.size = super::usage::of_tree(root)
+                .map_err(|source| LayerError::Io { action: "measure", path: root.to_owned(), source })?
+                .bytes;
+        }
+        Ok(self.contents)
+    }
+
+    /// Unpacks every entry.
+    pub(crate) fn unpack<R: BufRead>(&mut self, reader: &mut Reader<R>) -> Result<(), LayerError> {
         while let Some(entry) = reader.next_entry()? {
             self.contents.entries += 1;
             if self.contents.entries > self.limits.entries {
@@ -80,20 +110,21 @@ impl Extractor {
                 "extended attributes the filesystem does not take were left out"
             );
         }
-        if self.replaced {
-            self.contents.size = super::usage::of_tree(root)
-                .map_err(|source| LayerError::Io { action: "measure", path: root.to_owned(), source })?
-                .bytes;
-        }
-        Ok(self.contents)
+        Ok(())
     }
 
-    fn take<R: BufRead>(&mut self, entry: Entry, reader: &mut Reader<R>) -> Result<(), LayerError> {
+    fn take<R: BufRead>(&mut self, mut entry: Entry, reader: &mut Reader<R>) -> Result<(), LayerError> {
         let Some(path) = clean(&entry.path).map_err(|()| LayerError::Escapes { name: entry.name() })? else {
             // The root itself. Docker leaves its owner and mode alone, whatever the archive says, and images rely on it: many
             // were packed from a private temporary directory.
             return Ok(());
         };
+        if let Some(owner) = self.rules.owner {
+            (entry.uid, entry.gid) = owner;
+        }
+        if !self.rules.layer {
+            return self.make(path, entry, reader);
+        }
         let mut components = path.split(|b| *b == b'/');
         let name = components.next_back().unwrap_or_default();
         if components.clone().any(|part| part.starts_with(META)) || (name.starts_with(META) && name != OPAQUE)
@@ -164,7 +195,10 @@ impl Extractor {
             if is_dir && entry.kind == Kind::Directory {
                 return self.finish_later(path, entry);
             }
-            hides = is_whiteout(&found) && entry.kind == Kind::Directory;
+            if self.rules.keep_kinds && is_dir != (entry.kind == Kind::Directory) {
+                return Err(LayerError::Kinds { name: entry.name(), is_dir });
+            }
+            hides = self.rules.layer && is_whiteout(&found) && entry.kind == Kind::Directory;
             self.replaced = true;
             if is_dir {
                 let below = |known: &[u8]| {
@@ -243,7 +277,7 @@ impl Extractor {
 
     /// Owner, mode and attributes, in the order that keeps them: a change of owner clears setuid bits and capabilities.
     fn dress(&mut self, file: impl std::os::fd::AsFd, entry: &Entry) -> io::Result<()> {
-        if self.place.privilege == Privilege::Root {
+        if self.place.keeps_owners() {
             fs::fchown(&file, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)))?;
         }
         fs::fchmod(&file, Mode::from_raw_mode(entry.mode))?;

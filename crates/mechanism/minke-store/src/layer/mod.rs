@@ -9,8 +9,8 @@
 //! cut; it is dropped at the next open and can be unpacked again from its blob, which was synced.
 
 pub mod diff;
-mod extract;
-mod place;
+pub(crate) mod extract;
+pub(crate) mod place;
 pub(crate) mod unpack;
 pub(crate) mod usage;
 pub(crate) mod walk;
@@ -51,6 +51,12 @@ pub enum LayerError {
     Whiteout { name: String },
     #[error("hard link {name} names {target}, which this layer does not hold")]
     LinkTarget { name: String, target: String },
+    #[error(
+        "cannot overwrite {} with {} {name}",
+        if *is_dir { "a directory" } else { "something that is no directory" },
+        if *is_dir { "non-directory" } else { "directory" }
+    )]
+    Kinds { name: String, is_dir: bool },
     #[error("entry {name} is of unknown type {byte:#04x}")]
     EntryType { name: String, byte: u8 },
     #[error("the layer has more {what} than the {max} that are allowed")]

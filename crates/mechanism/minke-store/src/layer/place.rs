@@ -39,10 +39,17 @@ impl Privilege {
 }
 
 #[derive(Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
+    /// Where the archive's names count from.
     root: Rc<OwnedFd>,
+    /// What no name leads out of, and the way from there to `root`.
+    bounds: Rc<OwnedFd>,
+    prefix: Vec<u8>,
+    resolve: ResolveFlags,
     cached: Vec<(Vec<u8>, Rc<OwnedFd>)>,
     pub(super) privilege: Privilege,
+    /// Whether files get the owner that the archive names.
+    owners: bool,
 }
 
 /// A path inside the layer, split where work happens: an open parent and a bare name.
@@ -82,7 +89,46 @@ const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CL
 impl Place {
     pub(super) fn open(path: &Path, privilege: Privilege) -> io::Result<Self> {
         let root = Rc::new(fs::openat(CWD, path, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?);
-        Ok(Self { root, cached: Vec::new(), privilege })
+        Ok(Self {
+            bounds: Rc::clone(&root),
+            root,
+            prefix: Vec::new(),
+            resolve: ResolveFlags::IN_ROOT,
+            cached: Vec::new(),
+            privilege,
+            owners: privilege == Privilege::Root,
+        })
+    }
+
+    /// The directory `prefix` (clean, without a slash in front) of a root that lives: names count from that directory, and links
+    /// lead where they lead for who lives in the root.
+    pub(crate) fn inside(bounds: OwnedFd, prefix: &[u8]) -> io::Result<Self> {
+        let bounds = Rc::new(bounds);
+        let mut place = Self {
+            root: Rc::clone(&bounds),
+            bounds,
+            prefix: prefix.to_vec(),
+            resolve: ResolveFlags::IN_ROOT,
+            cached: Vec::new(),
+            privilege: Privilege::Root,
+            owners: true,
+        };
+        place.root = Rc::new(place.resolve(b"")?);
+        Ok(place)
+    }
+
+    /// A directory of the caller's: what leads out of it is an error, and every file is the caller's.
+    pub(crate) fn below(directory: OwnedFd, privilege: Privilege) -> Self {
+        let root = Rc::new(directory);
+        Self {
+            bounds: Rc::clone(&root),
+            root,
+            prefix: Vec::new(),
+            resolve: ResolveFlags::BENEATH,
+            cached: Vec::new(),
+            privilege,
+            owners: false,
+        }
     }
 
     /// Where `path` (clean, not empty) is or shall be. Missing parents are made, owned by root, mode 0755, as Docker does.
@@ -120,11 +166,17 @@ impl Place {
     }
 
     fn resolve(&self, path: &[u8]) -> io::Result<OwnedFd> {
-        let how = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        let how = self.resolve | ResolveFlags::NO_MAGICLINKS;
+        let whole = match (self.prefix.is_empty(), path.is_empty()) {
+            (true, true) => b".".to_vec(),
+            (true, false) => path.to_vec(),
+            (false, true) => self.prefix.clone(),
+            (false, false) => [&self.prefix[..], b"/", path].concat(),
+        };
         let mut attempts = 0;
         loop {
             // EAGAIN: something was renamed elsewhere on the host while `..` was walked.
-            match fs::openat2(&self.root, OsStr::from_bytes(path), DIRECTORY, Mode::empty(), how) {
+            match fs::openat2(&self.bounds, OsStr::from_bytes(&whole), DIRECTORY, Mode::empty(), how) {
                 Err(Errno::AGAIN) if attempts < 128 => attempts += 1,
                 other => return Ok(other?),
             }
@@ -179,8 +231,12 @@ impl Place {
         Ok(fs::fsetxattr(dir, self.privilege.opaque_attribute(), b"y", fs::XattrFlags::empty())?)
     }
 
+    pub(super) fn keeps_owners(&self) -> bool {
+        self.owners
+    }
+
     pub(super) fn chown(&self, spot: &Spot, uid: u32, gid: u32) -> io::Result<()> {
-        if self.privilege == Privilege::Unprivileged {
+        if !self.owners {
             return Ok(());
         }
         let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
@@ -201,23 +257,35 @@ fn split(path: &[u8]) -> (&[u8], &[u8]) {
     path.iter().rposition(|b| *b == b'/').map_or((&[][..], path), |at| (&path[..at], &path[at + 1..]))
 }
 
-/// Removes a directory tree without ever following a link. It keeps one descriptor however deep the tree is, and climbs by `..`,
-/// which is safe because nobody moves directories of a tree that is being removed.
+/// Removes a directory tree without ever following a link. It keeps one descriptor however deep the tree is, and climbs by `..`;
+/// where that leads elsewhere, because somebody moved the directory meanwhile, it ends with an error.
 pub(crate) fn remove_tree(parent: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut dir = fs::openat(parent, name, flags, Mode::empty())?;
-    let mut above: Vec<std::ffi::CString> = Vec::new();
+    let mut above: Vec<(std::ffi::CString, Identity)> = Vec::new();
     loop {
         if let Some(child) = clear_directory(&dir)? {
+            let own = identity(&dir)?;
             dir = fs::openat(&dir, &child, flags, Mode::empty())?;
-            above.push(child);
+            above.push((child, own));
             continue;
         }
-        let Some(done) = above.pop() else { break };
+        let Some((done, parent)) = above.pop() else { break };
         dir = fs::openat(&dir, c"..", flags, Mode::empty())?;
+        if identity(&dir)? != parent {
+            return Err(io::Error::other("a directory was moved while it was being removed"));
+        }
         fs::unlinkat(&dir, &done, AtFlags::REMOVEDIR)?;
     }
     Ok(fs::unlinkat(parent, name, AtFlags::REMOVEDIR)?)
+}
+
+type Identity = (u64, u64);
+
+#[expect(clippy::unnecessary_cast, reason = "field types differ between architectures")]
+fn identity(dir: &OwnedFd) -> io::Result<Identity> {
+    let found = fs::fstat(dir)?;
+    Ok((found.st_dev as u64, found.st_ino as u64))
 }
 
 /// Removes all but the first directory that is not empty, which it returns.

@@ -5,7 +5,7 @@
 //! to look inside from outside.
 
 mod copy;
-mod overlay;
+pub(crate) mod overlay;
 mod points;
 mod vfs;
 

@@ -95,6 +95,19 @@ fn make_dir(path: &Path) -> Result<(), RootfsError> {
         .map_err(io_at("set mode of", path))
 }
 
+/// Opens a root from outside, see [`RootfsDriver::open_root`].
+pub(crate) fn open(rootfs: &Rootfs) -> Result<OwnedFd, RootfsError> {
+    match rootfs {
+        Rootfs::Path(path) => diff::open_dir(path).map_err(io_at("open", path)),
+        Rootfs::Overlay { lower, upper, work, .. } => {
+            // overlayfs refuses a work directory that an earlier volatile mount marked; nobody uses it now.
+            remove_if_there(&work.join("work/incompat"))?;
+            mount(lower, Some((upper, work)), false)
+                .map_err(|reason| RootfsError::Mount { path: upper.clone(), reason })
+        }
+    }
+}
+
 impl RootfsDriver for Overlay {
     fn name(&self) -> &'static str {
         "overlay2"
@@ -158,15 +171,7 @@ impl RootfsDriver for Overlay {
     }
 
     fn open_root(&self, rootfs: &Rootfs) -> Result<OwnedFd, RootfsError> {
-        match rootfs {
-            Rootfs::Path(path) => diff::open_dir(path).map_err(io_at("open", path)),
-            Rootfs::Overlay { lower, upper, work, .. } => {
-                // overlayfs refuses a work directory that an earlier volatile mount marked; nobody uses it now.
-                remove_if_there(&work.join("work/incompat"))?;
-                mount(lower, Some((upper, work)), false)
-                    .map_err(|reason| RootfsError::Mount { path: upper.clone(), reason })
-            }
-        }
+        open(rootfs)
     }
 
     fn usage(&self, _lowers: &[PathBuf], dir: &Path) -> Result<Usage, RootfsError> {
