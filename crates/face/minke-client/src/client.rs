@@ -69,6 +69,10 @@ impl Client {
         self.request("POST", path)
     }
 
+    pub fn put(&self, path: &str) -> Request<'_> {
+        self.request("PUT", path)
+    }
+
     pub fn delete(&self, path: &str) -> Request<'_> {
         self.request("DELETE", path)
     }

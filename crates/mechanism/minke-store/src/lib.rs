@@ -17,8 +17,8 @@
 pub mod archive;
 pub mod compression;
 pub mod content;
-pub mod document;
 pub mod copying;
+pub mod document;
 mod durable;
 pub mod hello;
 mod intake;

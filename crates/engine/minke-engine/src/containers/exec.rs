@@ -252,7 +252,7 @@ impl Containers {
     }
 
     /// The account files as they are in the running container, read beneath its root.
-    fn exec_accounts(&self, container: &Container) -> Arc<Accounts> {
+    pub(super) fn exec_accounts(&self, container: &Container) -> Arc<Accounts> {
         let directory = self.data_dir(container.id.as_str());
         if directory.join("upper/etc").symlink_metadata().is_err() {
             return self.read_accounts(container, &directory);

@@ -4,6 +4,7 @@
 //! ways: by a verb that holds its `transition` lock (start, remove …), or by what its keeper reports (`supervise`).
 //! Whatever a client is told is in the ledger first.
 
+mod archive;
 mod attach;
 mod confinement;
 mod connect;
@@ -56,7 +57,9 @@ use crate::networks::Networks;
 use crate::seccomp::Filters as SeccompFilters;
 use crate::spec::HostFacts;
 
+pub use archive::{ArchivePieces, PutOptions};
 pub use logs::LogStream;
+pub use minke_store::copying::PathStat;
 pub use record::{Life, Phase, Record};
 pub use requests::{
     AcceptedAttach, AcceptedExec, AttachOptions, BegunRun, ClientStream, ListOptions, LogOptions,

@@ -6,12 +6,14 @@ pub(crate) mod attach;
 pub(crate) mod body;
 pub(crate) mod completion;
 pub(crate) mod context;
+pub(crate) mod cp;
 pub(crate) mod create;
 pub(crate) mod devices;
 pub(crate) mod df;
 pub(crate) mod each;
 pub(crate) mod events;
 pub(crate) mod exec;
+pub(crate) mod export;
 pub(crate) mod help;
 pub(crate) mod history;
 pub(crate) mod images;
@@ -58,6 +60,8 @@ pub(crate) const ALL: &[&Command] = &[
     &each::RENAME,
     &top::TOP,
     &port::PORT,
+    &cp::CP,
+    &export::EXPORT,
     &inspect::INSPECT,
     &inspect::CONTAINER_INSPECT,
     &inspect::IMAGE_INSPECT,

@@ -35,7 +35,7 @@ fn run(session: &Session, given: &Given) -> Outcome {
     if output.is_empty() && crate::terminal::stdout_is() {
         return Err("cowardly refusing to save to a terminal. Use the -o flag or redirect".into());
     }
-    let target = if output.is_empty() { None } else { Some(check_path(output)?) };
+    let target = target(output, WHAT)?;
     let mut call = session.client()?.get("/images/get");
     for name in &given.args {
         call = call.query("names", name);
@@ -43,30 +43,45 @@ fn run(session: &Session, given: &Given) -> Outcome {
     for platform in given.list("platform") {
         call = call.query("platform", check::platform(platform)?.to_string());
     }
-    let mut response = call.send()?;
-    match target {
-        None => copy(&mut response, write_stdout)?,
-        Some(path) => {
-            let fresh = fresh_name(&path);
-            let failed =
-                |e: io::Error| Failure::new(1, format!("failed to save image: {output}: {}", go_io(&e)));
-            let mut file = File::create(&fresh).map_err(failed)?;
-            let written = copy(&mut response, |bytes| file.write_all(bytes));
-            if let Err(error) = written.and_then(|()| fs::rename(&fresh, &path)) {
-                drop(fs::remove_file(&fresh));
-                return Err(failed(error));
-            }
-        }
-    }
+    deliver(&mut call.send()?, target, WHAT)?;
     Ok(0)
 }
 
-fn copy(from: &mut impl Read, mut to: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+const WHAT: &str = "failed to save image";
+
+/// The file that is asked for, checked; `None` is stdout.
+pub(super) fn target(output: &str, what: &str) -> Result<Option<PathBuf>, Failure> {
+    if output.is_empty() { Ok(None) } else { check_path(output, what).map(Some) }
+}
+
+/// Writes an answer's body to stdout, or under another name first and then under its own.
+pub(super) fn deliver(response: &mut impl Read, target: Option<PathBuf>, what: &str) -> Result<(), Failure> {
+    let Some(path) = target else {
+        copy(response, write_stdout)?;
+        return Ok(());
+    };
+    let fresh = fresh_name(&path);
+    let failed = |e: io::Error| Failure::new(1, format!("{what}: {}: {}", path.display(), go_io(&e)));
+    let mut file = File::create(&fresh).map_err(failed)?;
+    let written = copy(response, |bytes| file.write_all(bytes));
+    if let Err(error) = written.and_then(|_count| fs::rename(&fresh, &path)) {
+        drop(fs::remove_file(&fresh));
+        return Err(failed(error));
+    }
+    Ok(())
+}
+
+/// Copies all there is; says how many bytes that was.
+pub(super) fn copy(from: &mut impl Read, mut to: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<u64> {
     let mut buffer = vec![0u8; 128 * 1024];
+    let mut total = 0;
     loop {
         match from.read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(count) => to(&buffer[..count])?,
+            Ok(0) => return Ok(total),
+            Ok(count) => {
+                to(&buffer[..count])?;
+                total += count as u64;
+            }
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(e),
         }
@@ -79,8 +94,8 @@ fn fresh_name(path: &Path) -> PathBuf {
 }
 
 /// Refuses a directory, a missing parent, and devices.
-fn check_path(output: &str) -> Result<PathBuf, Failure> {
-    let refuse = |why: String| Err(Failure::new(1, format!("failed to save image: {why}")));
+fn check_path(output: &str, what: &str) -> Result<PathBuf, Failure> {
+    let refuse = |why: String| Err(Failure::new(1, format!("{what}: {why}")));
     let path = Path::new(output);
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
     if let Some(parent) = parent

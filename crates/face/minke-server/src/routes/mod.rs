@@ -1,5 +1,6 @@
 //! Which endpoint answers which path. One file per group of endpoints; each only decodes, calls a service, encodes.
 
+mod archive;
 mod attach;
 mod containers;
 mod events;
@@ -81,11 +82,11 @@ async fn containers_pages(
         ("GET", [name, "changes"]) => containers::changes(shared, name).await,
         ("GET", [name, "logs"]) => logs::logs(shared, &call, name),
         ("GET", [name, "stats"]) => containers::unless_missing(shared, name, unbuilt::stats).await,
-        ("GET", [name, "export"]) => containers::unless_missing(shared, name, unbuilt::export).await,
+        ("GET", [name, "export"]) => archive::export(shared, name).await,
         ("GET", [name, "attach", "ws"]) => attach::attach_websocket(shared, &call, name),
-        ("GET" | "HEAD" | "PUT", [name, "archive"]) => {
-            containers::unless_missing(shared, name, unbuilt::archive).await
-        }
+        ("HEAD", [name, "archive"]) => archive::stat(shared, &call, name).await,
+        ("GET", [name, "archive"]) => archive::get(shared, &call, name).await,
+        ("PUT", [name, "archive"]) => archive::put(shared, call, name).await,
         ("POST", [name, "attach"]) => attach::attach(shared, &call, name),
         ("POST", [name, "start"]) => lifecycle::start(shared, call, name).await,
         ("POST", [name, "stop"]) => lifecycle::stop(shared, &call, name).await,

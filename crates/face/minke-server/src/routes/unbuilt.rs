@@ -18,14 +18,6 @@ pub(super) fn stats() -> Outcome {
     not_built("statistics of containers (stats) are")
 }
 
-pub(super) fn export() -> Outcome {
-    not_built("exporting a container's filesystem (export) is")
-}
-
-pub(super) fn archive() -> Outcome {
-    not_built("copying files from and to containers (cp) is")
-}
-
 pub(super) fn search() -> Outcome {
     not_built("searching registries for images is")
 }

@@ -18,9 +18,8 @@ pub fn pack(root: &Root, path: &str, output: &mut dyn Write) -> Result<(), CopyE
     let found = root.lstat(bytes).map_err(CopyError::at("stat", bytes))?;
     let name = base(bytes);
     if FileType::from_raw_mode(found.st_mode) == FileType::Directory {
-        let directory = root
-            .open(bytes, OFlags::RDONLY | OFlags::DIRECTORY)
-            .map_err(CopyError::at("open", bytes))?;
+        let directory =
+            root.open(bytes, OFlags::RDONLY | OFlags::DIRECTORY).map_err(CopyError::at("open", bytes))?;
         return pack_directory(&directory, name, output).map_err(CopyError::at("archive", bytes));
     }
     let cut = bytes.len() - name.len();

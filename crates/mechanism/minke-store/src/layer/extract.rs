@@ -43,6 +43,8 @@ pub(crate) struct Rules {
 pub(crate) struct Extractor {
     place: Place,
     rules: Rules,
+    /// The first of these in a name becomes the second.
+    rename: Option<(Vec<u8>, Vec<u8>)>,
     limits: Limits,
     contents: Contents,
     /// Bytes the layer's files have in all, holes included.
@@ -67,6 +69,7 @@ impl Extractor {
         Self {
             place,
             rules,
+            rename: None,
             limits,
             contents: Contents::default(),
             apparent: 0,
@@ -75,6 +78,12 @@ impl Extractor {
             replaced: false,
             skipped_attributes: 0,
         }
+    }
+
+    /// Has `from`, where it first stands in a name, become `to`.
+    pub(crate) fn renaming(mut self, rename: Option<(Vec<u8>, Vec<u8>)>) -> Self {
+        self.rename = rename;
+        self
     }
 
     /// Unpacks a layer.
@@ -114,6 +123,12 @@ impl Extractor {
     }
 
     fn take<R: BufRead>(&mut self, mut entry: Entry, reader: &mut Reader<R>) -> Result<(), LayerError> {
+        if let Some((from, to)) = &self.rename {
+            rename(&mut entry.path, from, to);
+            if entry.kind == Kind::HardLink {
+                rename(&mut entry.link, from, to);
+            }
+        }
         let Some(path) = clean(&entry.path).map_err(|()| LayerError::Escapes { name: entry.name() })? else {
             // The root itself. Docker leaves its owner and mode alone, whatever the archive says, and images rely on it: many
             // were packed from a private temporary directory.
@@ -356,6 +371,13 @@ impl Extractor {
         };
         self.dress(&dir, entry)?;
         Ok(fs::futimens(&dir, &times(entry.mtime))?)
+    }
+}
+
+fn rename(name: &mut Vec<u8>, from: &[u8], to: &[u8]) {
+    let at = if from.is_empty() { Some(0) } else { name.windows(from.len()).position(|part| part == from) };
+    if let Some(at) = at {
+        name.splice(at..at + from.len(), to.iter().copied());
     }
 }
 

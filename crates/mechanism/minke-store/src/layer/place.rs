@@ -282,10 +282,9 @@ pub(crate) fn remove_tree(parent: BorrowedFd<'_>, name: &OsStr) -> io::Result<()
 
 type Identity = (u64, u64);
 
-#[expect(clippy::unnecessary_cast, reason = "field types differ between architectures")]
 fn identity(dir: &OwnedFd) -> io::Result<Identity> {
     let found = fs::fstat(dir)?;
-    Ok((found.st_dev as u64, found.st_ino as u64))
+    Ok((found.st_dev, found.st_ino))
 }
 
 /// Removes all but the first directory that is not empty, which it returns.

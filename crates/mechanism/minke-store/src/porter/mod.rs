@@ -254,7 +254,7 @@ fn carry(request: &Request, control: &UnixStream, archive: UnixStream) -> Result
             check_directory(&root, &real)?;
             check_writable(&real, points, *readonly)?;
             tell(control, &Reply::Ready)?;
-            let how = Unpack { keep_kinds: *keep_kinds, owner: *owner };
+            let how = Unpack { keep_kinds: *keep_kinds, owner: *owner, rename: None };
             let mut archive = archive;
             copying::unpack_inside(&root, &real, &mut archive, how)?;
             // What stands behind the archive's end is taken too, so that who sends it is not cut off.

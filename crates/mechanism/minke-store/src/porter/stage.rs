@@ -67,7 +67,8 @@ fn put_mount(root: &OwnedFd, staged: &Staged) -> Result<(), Failure> {
     let mode = Mode::from_raw_mode(0o755);
     let missing = if source.is_dir() { Missing::Directory(mode) } else { Missing::File(mode) };
     let target = CString::new(staged.target.as_str()).map_err(|e| failed("mount", e.into()))?;
-    let target = beneath::ensure_in_root(root, &target, missing).map_err(|e| failed("find the place for", e.into()))?;
+    let target = beneath::ensure_in_root(root, &target, missing)
+        .map_err(|e| failed("find the place for", e.into()))?;
     let depth = if staged.recursive { Depth::Recursive } else { Depth::One };
     let put = || -> io::Result<()> {
         let tree = mount::clone_tree(CWD, &staged.source, depth)?;
