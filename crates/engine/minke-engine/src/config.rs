@@ -140,6 +140,7 @@ impl Default for Config {
             init: false,
             debug: false,
             stop_timeout: 10,
+
             version: env!("CARGO_PKG_VERSION").to_owned(),
             git_commit: String::new(),
             build_time: String::new(),

@@ -114,8 +114,9 @@ impl Engine {
     }
 
     /// Before the process ends: what was removed goes off the disk, cgroups that nothing is in any more go, and the ledger's log
-    /// goes into its file. Containers run on.
+    /// goes into its file. Containers run on, unless they were stopped ([`Containers::stop_all`]).
     pub async fn shutdown(&self) {
+        self.containers.save_all_health();
         self.containers.settle(std::time::Duration::from_secs(5)).await;
         let ledger = Arc::clone(&self.ledger);
         let done = tokio::task::spawn_blocking(move || ledger.checkpoint()).await;

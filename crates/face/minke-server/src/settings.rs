@@ -8,8 +8,10 @@ pub(crate) struct Settings {
     pub(crate) experimental: bool,
     pub(crate) debug: bool,
     pub(crate) labels: Vec<String>,
-    /// Seconds that requests under way get at the end.
-    pub(crate) shutdown_timeout: u64,
+    /// Seconds that requests under way get at the end, and containers that end with the daemon; `None` without end.
+    pub(crate) shutdown_timeout: Option<u64>,
+    /// Containers outlive the daemon.
+    pub(crate) live_restore: bool,
     /// Clients are told to build with BuildKit.
     pub(crate) buildkit: bool,
     pub(crate) registry_mirrors: Vec<String>,
@@ -29,8 +31,7 @@ impl Settings {
         info.experimental_build = self.experimental;
         info.debug = self.debug;
         info.labels.clone_from(&self.labels);
-        // Containers always outlive the daemon; there is no way to switch that off.
-        info.live_restore_enabled = true;
+        info.live_restore_enabled = self.live_restore;
         let pools = self.default_address_pools.iter();
         info.default_address_pools =
             Some(pools.map(|(base, size)| AddressPool { base: base.clone(), size: *size }).collect());

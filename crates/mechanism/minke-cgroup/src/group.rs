@@ -135,6 +135,9 @@ fn open_parent(hierarchy: &Arc<Hierarchy>, path: &Path) -> Result<ParentDir, Cgr
     Ok(ParentDir { dir, clones_cpuset })
 }
 
+/// How often a parent that is taken away at the wrong moment is made again.
+const PARENT_TRIES: usize = 8;
+
 /// What a process needs to start inside the cgroup.
 #[derive(Debug)]
 pub struct Entry {
@@ -154,14 +157,28 @@ pub struct Cgroup {
 impl Cgroup {
     /// Makes `path`, its parents included. For many containers under one parent, keep a [`Parent`].
     pub fn create(host: &Host, path: &Path) -> Result<Self, CgroupError> {
-        let (parent, name) = Self::split(host, path)?;
-        parent.create(name)
+        Self::with_parent(host, path, Parent::create)
     }
 
     /// Opens `path` in every hierarchy, made where it is missing, for whoever has processes in it already.
     pub(crate) fn adopt(host: &Host, path: &Path) -> Result<Self, CgroupError> {
-        let (parent, name) = Self::split(host, path)?;
-        parent.adopt(name)
+        Self::with_parent(host, path, Parent::adopt)
+    }
+
+    /// The parent may go between its opening and the making of what is in it: whoever tidies up takes empty ones away.
+    fn with_parent(
+        host: &Host,
+        path: &Path,
+        make: impl Fn(&Parent, &str) -> Result<Self, CgroupError>,
+    ) -> Result<Self, CgroupError> {
+        let mut tries = 0;
+        loop {
+            let made = Self::split(host, path).and_then(|(parent, name)| make(&parent, name));
+            match made {
+                Err(error) if error.errno() == Some(libc::ENOENT) && tries < PARENT_TRIES => tries += 1,
+                made => return made,
+            }
+        }
     }
 
     fn split<'a>(host: &Host, path: &'a Path) -> Result<(Parent, &'a str), CgroupError> {

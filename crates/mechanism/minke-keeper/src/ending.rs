@@ -23,6 +23,9 @@ use crate::{
 /// How long the last clients may take for what is left for them.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
+/// How many execs that are over a keeper still speaks of.
+const REMEMBERED: usize = 16;
+
 /// How long the daemon's word of an exit is waited for before the container is taken apart: while it is, no client is served.
 const WORD: Duration = Duration::from_millis(20);
 
@@ -105,6 +108,20 @@ impl Keeper {
                 self.release_clients(key, exit.code, true);
             }
         }
+        self.forget_old_execs();
+    }
+
+    /// In a long life many execs end (a health check is one each time); a daemon that comes back asks for the last ones only.
+    fn forget_old_execs(&mut self) {
+        let mut over = self.programs[1..].iter().filter(|program| program.exit.is_some()).count();
+        if over <= REMEMBERED {
+            return;
+        }
+        self.programs.retain(|program| {
+            let goes = over > REMEMBERED && program.key != ProgramKey::INIT && program.exit.is_some();
+            over -= usize::from(goes);
+            !goes
+        });
     }
 
     fn conclude_container(&mut self, exit: Exit) {
@@ -189,6 +206,7 @@ impl Keeper {
         if self.has_daemon() {
             return;
         }
+        self.end_bound();
         let Some(exit) = self.programs[0].exit else { return };
         let Phase::Exited { recorded: false, forgotten: false, .. } = self.phase else { return };
         let state = self.state();
@@ -201,6 +219,16 @@ impl Keeper {
         }
         self.release_clients(ProgramKey::INIT, exit.code, true);
         self.take_apart();
+    }
+
+    /// Ends what only the daemon that is gone wanted to know.
+    pub(crate) fn end_bound(&self) {
+        for program in self.programs.iter().filter(|program| program.bound) {
+            if let Some(pidfd) = &program.pidfd {
+                // It may have ended just now.
+                best_effort(minke_sys::pidfd::send_signal(pidfd, 9));
+            }
+        }
     }
 
     pub(crate) fn has_daemon(&self) -> bool {

@@ -143,6 +143,7 @@ pub(crate) fn exec(
     })?;
     let mut program = stdio.into_program(key, request.id.clone(), launched, request.open_stdin)?;
     program.stdin_once = true;
+    program.bound = request.bound;
     Ok(program)
 }
 

@@ -43,6 +43,8 @@ pub(crate) struct Program {
     pub(crate) ends: Ends,
     pub(crate) tty: bool,
     pub(crate) stdin_once: bool,
+    /// It ends with the daemon that asked for it.
+    pub(crate) bound: bool,
     input: VecDeque<u8>,
     /// Close stdin once `input` is written.
     input_over: bool,
@@ -107,6 +109,7 @@ impl Program {
             ends,
             tty: false,
             stdin_once: false,
+            bound: false,
             input: VecDeque::new(),
             input_over: false,
             ended: None,

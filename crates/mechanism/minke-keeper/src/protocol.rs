@@ -32,8 +32,9 @@ pub use request::{
     Rootfs, SeccompFilter, SignalRequest, Target, Wire,
 };
 
-/// The protocol's version. Grows with every addition; peers use what both know. 2: held descriptors and proxies.
-pub const VERSION: u32 = 2;
+/// The protocol's version. Grows with every addition; peers use what both know. 2: held descriptors and proxies. 3: execs
+/// that end with their daemon.
+pub const VERSION: u32 = 3;
 
 /// Name of the socket a keeper listens on, inside the container's directory under the exec-root.
 pub const SOCKET_NAME: &str = "keeper.sock";

@@ -72,12 +72,17 @@ impl Keeper {
 
     /// From now on this connection is the daemon's; the one before is its late predecessor's.
     fn introduce(&mut self, index: usize) {
+        let mut replaced = false;
         for (other, connection) in self.connections.iter_mut().enumerate() {
             if other != index && connection.introduced {
                 connection.dismiss();
+                replaced = true;
             }
         }
         self.connections[index].introduced = true;
+        if replaced {
+            self.end_bound();
+        }
     }
 
     /// Does what is asked; `None`: the answer comes later.

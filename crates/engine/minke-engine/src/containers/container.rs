@@ -62,6 +62,8 @@ pub(crate) struct Container {
     next_client: AtomicU64,
     /// Counts starts, so that a timer for a restart knows whether it is stale.
     starts: AtomicU64,
+    /// Counts the times that health checks begin or end, so that an answer knows whether it still counts.
+    rounds: AtomicU64,
     /// Whether the ledger has it.
     recorded: AtomicBool,
     /// It is being stopped only to be started again: `--rm` has to wait.
@@ -105,6 +107,7 @@ impl Container {
             execs: Mutex::new(BTreeMap::new()),
             next_client: AtomicU64::new(1),
             starts: AtomicU64::new(0),
+            rounds: AtomicU64::new(0),
             recorded: AtomicBool::new(false),
             stays: AtomicBool::new(false),
             last_pause: Mutex::new(Duration::ZERO),
@@ -208,8 +211,23 @@ impl Container {
         self.recorded.store(true, Ordering::Release);
     }
 
+    /// Somebody starts it: its restart policy counts from zero.
+    pub(crate) fn begin_series(&self) {
+        self.change_life(|life| life.restarts = 0);
+        *lock(&self.last_pause) = Duration::ZERO;
+    }
+
     pub(crate) fn count_start(&self) -> u64 {
         self.starts.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Health checks that were planned before do not count any more.
+    pub(crate) fn next_round(&self) -> u64 {
+        self.rounds.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    pub(crate) fn round(&self) -> u64 {
+        self.rounds.load(Ordering::Relaxed)
     }
 
     pub(crate) fn starts(&self) -> u64 {

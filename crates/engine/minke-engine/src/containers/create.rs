@@ -9,7 +9,7 @@ use minke_base::ContainerId;
 
 use super::container::Container;
 use super::record::{Life, Record};
-use super::{Containers, validate};
+use super::{Containers, health, validate};
 use crate::clock::Moment;
 use crate::error::{Error, Result};
 use crate::images::Image;
@@ -47,11 +47,11 @@ impl Containers {
         platform: Option<&str>,
         mut request: ContainerCreateRequest,
     ) -> Result<(Arc<Container>, Vec<String>)> {
-        let mut warnings = validate::check_create(&mut request, &self.parts.facts)?;
+        let warnings = validate::check_create(&mut request, &self.parts.facts)?;
         self.parts.config.cgroup_driver.check(&request.host_config.cgroup_parent).map_err(Error::invalid)?;
         let links = self.check_links(&request.host_config)?;
         let image = self.parts.images.resolve_for_container(&request.config.image, platform)?;
-        merge_image(&mut request.config, &image, &mut warnings);
+        merge_image(&mut request.config, &image);
         // A single empty word takes the image's entrypoint away.
         if request.config.entrypoint.as_ref().is_some_and(|words| words.len() == 1 && words[0].is_empty()) {
             request.config.entrypoint = None;
@@ -180,7 +180,7 @@ impl Containers {
 }
 
 /// Fills in what the image says and the request does not.
-fn merge_image(config: &mut ContainerConfig, image: &Image, warnings: &mut Vec<String>) {
+fn merge_image(config: &mut ContainerConfig, image: &Image) {
     let defaults = &image.defaults;
     if config.entrypoint.as_ref().is_none_or(|words| words.is_empty()) {
         if config.cmd.as_ref().is_none_or(|words| words.is_empty()) {
@@ -220,11 +220,5 @@ fn merge_image(config: &mut ContainerConfig, image: &Image, warnings: &mut Vec<S
         let volumes = config.volumes.get_or_insert_default();
         volumes.extend(defaults.volumes.keys().map(|path| (path.clone(), minke_api::Empty {})));
     }
-    let checks = defaults
-        .healthcheck
-        .as_ref()
-        .is_some_and(|check| check.test.first().is_some_and(|word| word != "NONE"));
-    if checks && config.healthcheck.is_none() {
-        warnings.push("the image's health check is not run: health checks are not built yet".to_owned());
-    }
+    health::check::inherit(&mut config.healthcheck, defaults.healthcheck.as_ref());
 }

@@ -34,6 +34,8 @@ const REMEMBERED: std::time::Duration = std::time::Duration::from_secs(300);
 pub(crate) struct Exec {
     pub(crate) id: String,
     pub(crate) config: ExecConfig,
+    /// A health check: it ends with the engine that asked.
+    probe: bool,
     state: Mutex<ExecState>,
 }
 
@@ -70,12 +72,33 @@ impl Containers {
             }
         }
         attach::parse_detach_keys(Some(&config.detach_keys), config.tty)?;
-        let exec = Arc::new(Exec { id: random_id(), config, state: Mutex::default() });
+        Ok(self.make_exec(&container, config, false))
+    }
+
+    fn make_exec(&self, container: &Arc<Container>, config: ExecConfig, probe: bool) -> ExecCreateResponse {
+        let exec = Arc::new(Exec { id: random_id(), config, probe, state: Mutex::default() });
         self.forget_old_execs();
         container.execs().insert(exec.id.clone(), Arc::clone(&exec));
-        self.execs().insert(exec.id.clone(), (Arc::clone(&container), Arc::clone(&exec)));
-        self.publish_exec(&container, &exec, &format!("exec_create: {}", exec.command()), &[]);
-        Ok(ExecCreateResponse { id: exec.id.clone() })
+        self.execs().insert(exec.id.clone(), (Arc::clone(container), Arc::clone(&exec)));
+        self.publish_exec(container, &exec, &format!("exec_create: {}", exec.command()), &[]);
+        ExecCreateResponse { id: exec.id.clone() }
+    }
+
+    /// Makes an exec for a health check and accepts its start.
+    pub(super) fn begin_probe(
+        self: &Arc<Self>,
+        container: &Arc<Container>,
+        config: ExecConfig,
+    ) -> Result<AcceptedExec> {
+        kill::require_running(container, container.id.as_str(), "exec")?;
+        let created = self.make_exec(container, config, true);
+        self.accept_exec(&created.id, &ExecStartRequest::default())
+    }
+
+    /// Forgets an exec at once, wherever it has got to.
+    pub(super) fn forget_exec(&self, container: &Container, id: &str) {
+        container.execs().remove(id);
+        self.execs().remove(id);
     }
 
     fn find_exec(&self, id: &str) -> Result<super::ExecPlace> {
@@ -185,6 +208,7 @@ impl Containers {
             attach: clients,
             seccomp,
             strict_limits: false,
+            bound: exec.probe,
         };
         let Some(keeper) = container.keeper() else { return Err(other(kill::not_running(container))) };
         self.publish_exec(container, exec, &format!("exec_start: {}", exec.command()), &[]);
@@ -343,8 +367,12 @@ impl Containers {
     /// After adoption: an exec that the daemon before had started.
     pub(crate) fn adopt_exec(&self, container: &Arc<Container>, id: &str, pid: i32) {
         let state = ExecState { started: true, running: true, pid, ..ExecState::default() };
-        let exec =
-            Arc::new(Exec { id: id.to_owned(), config: ExecConfig::default(), state: Mutex::new(state) });
+        let exec = Arc::new(Exec {
+            id: id.to_owned(),
+            config: ExecConfig::default(),
+            probe: false,
+            state: Mutex::new(state),
+        });
         container.execs().insert(id.to_owned(), Arc::clone(&exec));
         self.execs().insert(id.to_owned(), (Arc::clone(container), exec));
     }

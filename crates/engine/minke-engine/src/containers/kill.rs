@@ -7,13 +7,22 @@ use std::time::Duration;
 use minke_keeper::protocol::{Body, Refusal, SignalRequest, Target};
 
 use super::container::{Container, Progress};
-use super::record::Phase;
+use super::record::{Life, Phase};
 use super::{Containers, signal};
 use crate::error::{Error, Result};
 use crate::keepers::KeeperError;
 
 /// How long SIGKILL may take before the engine says that it did not work.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why a container is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// Somebody asked for it: its restart policy leaves it alone.
+    Asked,
+    /// The engine ends.
+    Shutdown,
+}
 
 impl Containers {
     /// Sends a signal; SIGKILL is answered when the container has ended.
@@ -26,14 +35,11 @@ impl Containers {
             None => signal::KILL,
         };
         let container = self.find(reference).map_err(context)?;
-        if !container.phase().is_live() && container.phase() != Phase::Restarting {
-            return Err(context(not_running(&container)));
+        if container.phase() == Phase::Restarting && self.end_restarting(&container, "kill").await? {
+            return Ok(());
         }
-        if container.phase() == Phase::Restarting {
-            return Err(context(Error::conflict(format!(
-                "Container {} is restarting, wait until the container is running",
-                container.id
-            ))));
+        if !container.phase().is_live() {
+            return Err(context(not_running(&container)));
         }
         let record = container.record();
         let own = signal::parse(&record.config.stop_signal).ok();
@@ -58,8 +64,8 @@ impl Containers {
         wanted: Option<&str>,
     ) -> Result<()> {
         let container = self.find(reference)?;
-        if container.phase() == Phase::Restarting {
-            return self.stop_waiting(&container).await;
+        if container.phase() == Phase::Restarting && self.end_restarting(&container, "stop").await? {
+            return Ok(());
         }
         if !container.phase().is_live() {
             return Err(Error::not_modified(format!("container {} is already stopped", container.id)));
@@ -69,14 +75,11 @@ impl Containers {
         })
     }
 
-    /// A container between two runs of its restart policy stays ended.
-    async fn stop_waiting(&self, container: &Arc<Container>) -> Result<()> {
+    /// A container between two runs of its restart policy stays ended; `false` when it is not between two runs any more.
+    async fn end_restarting(&self, container: &Arc<Container>, action: &'static str) -> Result<bool> {
         let _held = container.transition.lock().await;
         if container.phase() != Phase::Restarting {
-            return Err(Error::conflict(format!(
-                "container {} is just starting, stop it again",
-                container.id
-            )));
+            return Ok(false);
         }
         let life = container.change_life(|life| {
             life.phase = Phase::Exited;
@@ -84,8 +87,8 @@ impl Containers {
         });
         self.parts.ledger.save_life(container.id.as_str(), &life)?;
         container.progress.send_modify(|progress| progress.live = false);
-        self.publish(container, "stop", &[]);
-        Ok(())
+        self.publish(container, action, &[]);
+        Ok(true)
     }
 
     pub(super) async fn stop_container(
@@ -94,13 +97,25 @@ impl Containers {
         timeout: Option<i64>,
         wanted: Option<&str>,
     ) -> Result<()> {
+        self.end_container(container, timeout, wanted, Reason::Asked).await
+    }
+
+    pub(super) async fn end_container(
+        self: &Arc<Self>,
+        container: &Arc<Container>,
+        timeout: Option<i64>,
+        wanted: Option<&str>,
+        reason: Reason,
+    ) -> Result<()> {
         let record = container.record();
         let signo = match wanted.filter(|text| !text.is_empty()) {
             Some(text) => signal::parse(text)?,
             None => signal::parse(&record.config.stop_signal).unwrap_or(signal::TERM),
         };
         let timeout = timeout.or(record.config.stop_timeout).unwrap_or(self.parts.config.stop_timeout);
-        self.mark_by_hand(container)?;
+        if reason == Reason::Asked {
+            self.mark_by_hand(container)?;
+        }
         let progress = container.progress.subscribe();
         let patience = match u64::try_from(timeout) {
             Ok(seconds) => Duration::from_secs(seconds),
@@ -146,13 +161,20 @@ impl Containers {
         container.stays.store(true, Ordering::Release);
         let stopped = match container.phase() {
             phase if phase.is_live() => self.stop_container(&container, timeout, wanted).await,
-            Phase::Restarting => self.stop_waiting(&container).await,
+            Phase::Restarting => match self.end_restarting(&container, "stop").await {
+                // It has just been started again.
+                Ok(false) if container.phase().is_live() => {
+                    self.stop_container(&container, timeout, wanted).await
+                }
+                ended => ended.map(drop),
+            },
             _ => Ok(()),
         };
         let held = container.transition.lock().await;
         container.stays.store(false, Ordering::Release);
         stopped.map_err(context)?;
         if !container.phase().is_live() {
+            container.begin_series();
             self.start_held(&container, None).await.map_err(context)?;
         }
         drop(held);
@@ -178,6 +200,8 @@ impl Containers {
             _ => return Err(not_running(&container)),
         }
         self.order(&container, Body::Pause, "Cannot pause container").await?;
+        self.end_checks(&container);
+        container.change_life(Life::end_health);
         self.save_phase(&container, Phase::Running, Phase::Paused)?;
         self.publish(&container, "pause", &[]);
         Ok(())
@@ -192,6 +216,7 @@ impl Containers {
         }
         self.order(&container, Body::Resume, "Cannot unpause container").await?;
         self.save_phase(&container, Phase::Paused, Phase::Running)?;
+        self.begin_checks(&container);
         self.publish(&container, "unpause", &[]);
         Ok(())
     }

@@ -8,6 +8,7 @@ use minke_api::container::{ContainerSummary, PortSummary, SummaryHostConfig, Sum
 use minke_api::network::EndpointSettings;
 
 use super::container::Container;
+use super::health::{Health, Verdict};
 use super::record::{Life, Phase, Record};
 use super::requests::ListOptions;
 use super::{Containers, inspect};
@@ -112,6 +113,7 @@ impl Containers {
             },
             network_settings: SummaryNetworkSettings { networks: self.listed_endpoints(seen) },
             mounts: inspect::mount_points(record),
+            health: Some(Health::to_summary(life.health.as_deref())),
             ..ContainerSummary::default()
         }
     }
@@ -194,7 +196,7 @@ fn passes(seen: &Seen, filters: &Filters) -> bool {
                 .iter()
                 .any(|point| point.destination == wanted || point.source == wanted || point.name == wanted)
         })
-        && filters.any("health", |wanted| wanted == "none")
+        && filters.exact("health", &Health::to_summary(life.health.as_deref()).status)
         && filters.any("isolation", |wanted| wanted == "default")
         && filters.any("is-task", |wanted| matches!(wanted, "0" | "false" | "f" | "F" | "False" | "FALSE"))
         && filters.any("expose", |port| {
@@ -241,7 +243,11 @@ pub(super) fn status(life: &Life, now: Moment) -> String {
     let since = |moment: Moment| human(now.since(moment));
     match life.phase {
         Phase::Created => "Created".to_owned(),
-        Phase::Running => format!("Up {}", since(life.started_at)),
+        Phase::Running => match life.health.as_deref().map(|health| health.status) {
+            None => format!("Up {}", since(life.started_at)),
+            Some(Verdict::Starting) => format!("Up {} (health: starting)", since(life.started_at)),
+            Some(status) => format!("Up {} ({})", since(life.started_at), status.word()),
+        },
         Phase::Paused => format!("Up {} (Paused)", since(life.started_at)),
         Phase::Restarting => format!("Restarting ({}) {} ago", life.exit_code, since(life.finished_at)),
         Phase::Removing => "Removal In Progress".to_owned(),

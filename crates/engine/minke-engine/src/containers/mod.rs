@@ -12,6 +12,7 @@ mod container;
 mod create;
 mod exec;
 mod files;
+mod health;
 mod inspect;
 mod kill;
 mod links;
@@ -31,6 +32,7 @@ mod requests;
 pub mod restart;
 mod rootfs;
 mod run;
+mod shutdown;
 pub mod signal;
 mod start;
 mod supervise;
@@ -41,6 +43,7 @@ mod wait;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -58,6 +61,7 @@ use crate::seccomp::Filters as SeccompFilters;
 use crate::spec::HostFacts;
 
 pub use archive::{ArchivePieces, PutOptions};
+pub use health::{Health, Outcome, Verdict};
 pub use logs::LogStream;
 pub use minke_store::copying::PathStat;
 pub use record::{Life, Phase, Record};
@@ -92,6 +96,9 @@ pub struct Containers {
     /// How many removals go on in the background.
     clearing: watch::Sender<usize>,
     execs: Mutex<HashMap<String, ExecPlace>>,
+    health: health::Clock,
+    /// The engine ends and takes its containers with it: nothing is started any more.
+    closing: AtomicBool,
 }
 
 /// Where an exec is to be found.
@@ -104,6 +111,8 @@ impl Containers {
             seccomp: SeccompFilters::default(),
             clearing: watch::Sender::new(0),
             execs: Mutex::new(HashMap::new()),
+            health: health::Clock::default(),
+            closing: AtomicBool::new(false),
         })
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use minke_keeper::protocol::Body;
 
 use super::container::Container;
+use super::health::Check;
 use super::record::Phase;
 use super::start::{FailedStart, Launched, UNKNOWN_EXIT};
 use super::{Containers, random_id};
@@ -20,6 +21,7 @@ impl Containers {
         launched: Launched,
         places: Vec<Place>,
     ) -> Result<()> {
+        let has_check = Check::of(&container.record().config).is_some();
         let life = container.change_life(|life| {
             life.phase = Phase::Running;
             life.pid = launched.pid;
@@ -29,6 +31,8 @@ impl Containers {
             life.oom_killed = false;
             life.by_hand = false;
             life.places = places;
+            life.health = has_check
+                .then(|| Box::new(life.health.take().map(|health| *health).unwrap_or_default().restart()));
             life.sandbox_id = random_id();
         });
         let id = container.id.as_str();
@@ -47,6 +51,9 @@ impl Containers {
         self.publish_network(container, "connect", &life.places);
         self.publish(container, "start", &[]);
         self.lead_dependents(container);
+        if has_check {
+            self.begin_checks(container);
+        }
         let containers = Arc::clone(self);
         let watched = Arc::clone(container);
         container.set_watcher(tokio::spawn(async move {

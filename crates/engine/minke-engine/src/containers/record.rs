@@ -8,6 +8,7 @@ use minke_api::network::{EndpointIpamConfig, EndpointSettings};
 use minke_net::Endpoint;
 use serde::{Deserialize, Serialize};
 
+use super::health::{Health, Verdict};
 use crate::clock::Moment;
 use crate::networks::links::{Link, parse_link};
 use crate::networks::{Mode, Place};
@@ -179,6 +180,9 @@ pub struct Life {
     /// Its places in networks while it runs, in the order of its interfaces.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub places: Vec<Place>,
+    /// How well it is, when it has a health check and has run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<Box<Health>>,
     /// Its place on the bridge, in a record of the time when there was one network.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<Endpoint>,
@@ -209,7 +213,14 @@ impl Life {
             error: self.error.clone(),
             started_at: self.started_at.rfc3339(),
             finished_at: self.finished_at.rfc3339(),
-            health: None,
+            health: self.health.as_deref().map(Health::to_wire),
+        }
+    }
+
+    /// Nobody asks any more how well it is. Docker calls that unhealthy.
+    pub(super) fn end_health(&mut self) {
+        if let Some(health) = &mut self.health {
+            health.status = Verdict::Unhealthy;
         }
     }
 }

@@ -169,9 +169,8 @@ fn refuse_live(container: &Container) -> Result<()> {
     let name = container.record().name.clone();
     let why = match container.phase() {
         Phase::Paused => "container is paused and must be unpaused first",
-        Phase::Running | Phase::Restarting => {
-            "container is running: stop the container before removing or force remove"
-        }
+        Phase::Running => "container is running: stop the container before removing or force remove",
+        Phase::Restarting => "container is restarting: stop the container before removing or force remove",
         _ => return Ok(()),
     };
     Err(Error::conflict(format!("cannot remove container \"{name}\": {why}")))

@@ -14,7 +14,12 @@ pub const TERM: i32 = 15;
 
 /// The number of the signal that `text` names; an error in Docker's words for anything else.
 pub fn parse(text: &str) -> Result<i32> {
-    number(text).ok_or_else(|| Error::invalid(format!("invalid signal: {text}")))
+    number(text).ok_or_else(|| match text.parse::<i32>() {
+        Ok(number) if number != 0 => {
+            Error::invalid(format!("the linux daemon does not support signal {number}"))
+        }
+        _ => Error::invalid(format!("invalid signal: {text}")),
+    })
 }
 
 fn number(text: &str) -> Option<i32> {
@@ -53,8 +58,12 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused_in_dockers_words() {
-        for text in ["0", "65", "NOPE", "", "-1", "RTMIN+99"] {
+        for text in ["0", "NOPE", "", "RTMIN+99"] {
             assert_eq!(parse(text).expect_err(text).message(), format!("invalid signal: {text}"));
+        }
+        for text in ["65", "-1"] {
+            let error = parse(text).expect_err(text);
+            assert_eq!(error.message(), format!("the linux daemon does not support signal {text}"));
         }
     }
 }

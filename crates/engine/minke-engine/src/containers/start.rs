@@ -7,7 +7,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use minke_keeper::protocol::{Body, Event, Failure, ProxySpec, Reply, socket};
+use minke_keeper::protocol::{Body, Event, Failure, ProxySpec, Reply, Request, socket};
 use tokio::sync::mpsc;
 
 use super::Containers;
@@ -20,6 +20,9 @@ use crate::keepers::Connection;
 
 /// The exit code of a container that did not get as far as its program.
 pub(super) const UNKNOWN_EXIT: i32 = 128;
+
+/// How many keepers may die under one start.
+const LAUNCH_TRIES: usize = 3;
 
 /// What a launch came to.
 pub(super) struct Launched {
@@ -43,7 +46,7 @@ impl Containers {
                 Err(Error::conflict("container is marked for removal and cannot be started"))
             }
             Phase::Created | Phase::Exited => {
-                container.change_life(|life| life.restarts = 0);
+                container.begin_series();
                 self.start_held(&container, None).await
             }
         }
@@ -73,7 +76,7 @@ impl Containers {
         container.count_start();
         let prepared = self.prepare(container, console_size)?;
         let places = prepared.places.clone();
-        let launched = match self.launch(prepared).await {
+        let launched = match self.launch(container, prepared).await {
             Ok(launched) => launched,
             Err(error) => {
                 self.release_network(container, &places);
@@ -83,15 +86,41 @@ impl Containers {
         self.record_start(container, launched, places).map_err(FailedStart::from)
     }
 
-    async fn launch(&self, prepared: Prepared) -> std::result::Result<Launched, FailedStart> {
-        let blank =
-            self.parts.blanks.take().await.map_err(|source| Error::failed("no keeper can be had", source))?;
-        let (connection, events) =
-            Connection::start(blank).map_err(|source| Error::failed("talk to a blank keeper", source))?;
-        let reply = connection
-            .ask(Body::Launch(Box::new(prepared.request)), prepared.fds)
-            .await
-            .map_err(|source| Error::failed("failed to create task for container", source))?;
+    /// Hands the plan to a blank keeper. A blank that turns out to be dead (killed when memory was short) has done nothing
+    /// that the next one could not undo.
+    async fn launch(
+        &self,
+        container: &Container,
+        prepared: Prepared,
+    ) -> std::result::Result<Launched, FailedStart> {
+        let request = Request::new(1, Body::Launch(Box::new(prepared.request)));
+        let mut tries = 0;
+        let (connection, events, reply) = loop {
+            let blank = self
+                .parts
+                .blanks
+                .take()
+                .await
+                .map_err(|source| Error::failed("no keeper can be had", source))?;
+            let (connection, events) =
+                Connection::start(blank).map_err(|source| Error::failed("talk to a blank keeper", source))?;
+            match connection.launch(&request, &prepared.fds).await {
+                Ok(reply) => break (connection, events, reply),
+                Err(error) if error.is_gone() && tries < LAUNCH_TRIES => {
+                    tries += 1;
+                    tracing::warn!(
+                        container = container.id.as_str(),
+                        "its keeper died: another one takes over"
+                    );
+                    self.kill_leftovers(container, &container.record()).await;
+                }
+                Err(source) => {
+                    return Err(Error::failed("failed to create task for container", source).into());
+                }
+            }
+        };
+        // They are the keeper's now.
+        drop(prepared.fds);
         match reply {
             Reply::Launched { pid, started_at, warnings } => {
                 for warning in warnings {

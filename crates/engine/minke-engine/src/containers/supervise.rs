@@ -77,7 +77,9 @@ impl Containers {
             life.oom_killed |= exit.oom_killed;
             life.finished_at = ended_at;
             life.places.clear();
+            life.end_health();
         });
+        self.end_checks(container);
         let goes = goes && container.begin_removal();
         let id = container.id.as_str();
         let recorded = if goes {
@@ -144,7 +146,10 @@ impl Containers {
             tokio::time::sleep(pause).await;
             let _held = container.transition.lock().await;
             // Stopped, removed or started by somebody meanwhile.
-            if container.phase() != Phase::Restarting || container.starts() != start {
+            if container.phase() != Phase::Restarting
+                || container.starts() != start
+                || containers.closing.load(Ordering::Acquire)
+            {
                 return;
             }
             container.change_life(|life| life.restarts += 1);
@@ -156,7 +161,7 @@ impl Containers {
 
     /// A container that should run since before this engine opened; the caller holds its `transition`.
     pub(crate) async fn restart_adopted(self: &Arc<Self>, container: &Arc<Container>) -> crate::Result<()> {
-        container.change_life(|life| life.restarts += 1);
+        container.begin_series();
         self.start_held(container, None).await
     }
 

@@ -4,7 +4,7 @@
 
 use minke_api::container::{ContainerConfig, ContainerCreateRequest, HostConfig};
 
-use super::signal;
+use super::{health, signal};
 use crate::error::{Error, Result};
 use crate::networks::{Mode, ports};
 use crate::spec::security::SecurityOptions;
@@ -58,16 +58,7 @@ fn check_config(config: &ContainerConfig) -> Result<()> {
             return Err(Error::invalid(format!("invalid environment variable: {entry}")));
         }
     }
-    match &config.healthcheck {
-        Some(check)
-            if check.test.as_ref().is_some_and(|test| test.first().is_some_and(|kind| kind != "NONE")) =>
-        {
-            Err(Error::invalid(
-                "health checks are not built yet: create the container without --health-* options",
-            ))
-        }
-        _ => Ok(()),
-    }
+    config.healthcheck.as_ref().map_or(Ok(()), health::check::validate)
 }
 
 fn refuse_later_things(request: &ContainerCreateRequest) -> Result<()> {

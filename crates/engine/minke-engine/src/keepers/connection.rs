@@ -39,6 +39,19 @@ pub enum KeeperError {
     OutOfTurn(String),
 }
 
+impl KeeperError {
+    /// Whether the keeper is not there any more.
+    pub fn is_gone(&self) -> bool {
+        match self {
+            Self::Gone => true,
+            Self::Socket(error) => {
+                matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+            }
+            _ => false,
+        }
+    }
+}
+
 /// A reply with the descriptors that rode along.
 pub type Answer = (Reply, Vec<OwnedFd>);
 
@@ -73,6 +86,27 @@ impl Connection {
     /// Asks, with descriptors riding along, and waits for the answer.
     pub async fn ask(&self, body: Body, fds: Vec<OwnedFd>) -> Result<Reply, KeeperError> {
         self.ask_for_fds(body, fds).await.map(|(reply, _fds)| reply)
+    }
+
+    /// The first word to a blank. The caller keeps the descriptors: when the blank is dead they go to another one.
+    pub async fn launch(&self, request: &Request, fds: &[OwnedFd]) -> Result<Reply, KeeperError> {
+        self.next.fetch_max(request.seq + 1, Ordering::Relaxed);
+        let answer = self.expect_answer(request.seq)?;
+        self.send(request, fds).await?;
+        match answer.await {
+            Ok((Reply::Refused { refusal, text }, _fds)) => Err(KeeperError::Refused { refusal, text }),
+            Ok((reply, _fds)) => Ok(reply),
+            Err(_gone) => Err(KeeperError::Gone),
+        }
+    }
+
+    fn expect_answer(&self, seq: u64) -> Result<oneshot::Receiver<Answer>, KeeperError> {
+        let (sender, answer) = oneshot::channel();
+        match &mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(waiting) => drop(waiting.insert(seq, sender)),
+            None => return Err(KeeperError::Gone),
+        }
+        Ok(answer)
     }
 
     async fn ask_for_fds(&self, body: Body, fds: Vec<OwnedFd>) -> Result<Answer, KeeperError> {
@@ -110,11 +144,7 @@ impl Connection {
         fds: Vec<OwnedFd>,
     ) -> Result<oneshot::Receiver<Answer>, KeeperError> {
         let seq = self.next.fetch_add(1, Ordering::Relaxed);
-        let (sender, answer) = oneshot::channel();
-        match &mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(waiting) => drop(waiting.insert(seq, sender)),
-            None => return Err(KeeperError::Gone),
-        }
+        let answer = self.expect_answer(seq)?;
         self.send(&Request::new(seq, body), &fds).await?;
         // They are the keeper's now.
         drop(fds);

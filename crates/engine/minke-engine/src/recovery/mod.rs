@@ -125,6 +125,9 @@ async fn adopt_keeper(containers: &Arc<Containers>, container: &Arc<Container>, 
     container.set_keeper(Some(Arc::clone(&connection)));
     container.progress.send_modify(|progress| progress.live = true);
     containers.adopt_network(container, &connection).await;
+    if state.status != Status::Paused {
+        containers.begin_checks(container);
+    }
     let (containers, watched) = (Arc::clone(containers), Arc::clone(container));
     container
         .set_watcher(tokio::spawn(async move { containers.supervise(watched, connection, events).await }));

@@ -232,13 +232,7 @@ pub(crate) const FLAGS: &[Flag] = &[
     works("iptables", Bool, "true", "Write firewall rules"),
     works("ipv6", Bool, "false", "IPv6 on the default bridge"),
     works("label", List, "", "Labels of the daemon: key=value").key("labels"),
-    refused(
-        "live-restore",
-        Bool,
-        &["true"],
-        "Containers outlive the daemon",
-        "with minke containers always outlive the daemon",
-    ),
+    works("live-restore", Bool, "true", "Containers outlive the daemon; =false stops them with it"),
     works("log-driver", Text, "json-file", "Log driver of containers"),
     refused(
         "log-format",
@@ -270,7 +264,7 @@ pub(crate) const FLAGS: &[Flag] = &[
         "shutdown-timeout",
         Number,
         "15",
-        "Seconds that requests under way get when the daemon is told to end",
+        "Seconds that requests under way, and containers that end with it, get when the daemon is told to end",
     ),
     works("storage-driver", Text, "", "Storage driver: overlay2 or vfs").short('s'),
     refused("storage-opt", List, &[], "Options of the storage driver", "the storage drivers have no options")
@@ -484,7 +478,7 @@ mod tests {
         let error = parse(&args(&["--userns-remap", "default"])).unwrap_err().to_string();
         assert!(error.starts_with("--userns-remap=default is not possible: "), "{error}");
         assert!(parse(&args(&["--live-restore"])).is_ok());
-        assert!(parse(&args(&["--live-restore=false"])).is_err());
+        assert!(parse(&args(&["--live-restore=false"])).is_ok());
         assert!(parse(&args(&["--exec-opt", "native.cgroupdriver=cgroupfs"])).is_ok());
     }
 

@@ -6,7 +6,7 @@
 //! | inherits | sockets from 3 on when `LISTEN_FDS` says so; the pipe that `MINKE_READY_FD` names |
 //! | touches | data-root, exec-root, its sockets; everything the engine touches |
 //! | reports | log on stderr, one byte on the ready pipe, `READY=1` to `NOTIFY_SOCKET` |
-//! | ends | on SIGTERM and SIGINT, with 0; containers run on |
+//! | ends | on SIGTERM and SIGINT, with 0; containers run on unless `live-restore` is off |
 
 mod file;
 mod flags;
@@ -33,6 +33,8 @@ use crate::listen::{self, Address, Listener};
 use crate::serve::Shared;
 use crate::settings::Settings;
 
+/// A timeout that never comes.
+const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 const DOCKER_SOCKET: &str = "/var/run/docker.sock";
 
 /// Runs the daemon until it is told to end.
@@ -142,14 +144,26 @@ fn run(plan: Plan, flags: &Given, given: Given, log: &Option<Level>) -> Result<(
         for task in accepting {
             task.abort();
         }
-        let patience = shared.settings().shutdown_timeout;
-        if !shared.work.drain(Duration::from_secs(patience)).await {
-            tracing::warn!("requests under way did not end in {patience} s");
+        let patience = shared.settings().shutdown_timeout.map(Duration::from_secs);
+        let lives_on = shared.settings().live_restore;
+        if lives_on {
+            drain(&shared, patience).await;
+        } else {
+            // Requests may be waiting for containers that are about to end.
+            tokio::join!(engine.containers.stop_all(patience), drain(&shared, patience));
         }
         engine.shutdown().await;
-        tracing::info!("ended; containers run on");
+        tracing::info!("ended; containers {}", if lives_on { "run on" } else { "ended too" });
         Ok(())
     })
+}
+
+/// Lets requests that are under way end.
+async fn drain(shared: &Shared, patience: Option<Duration>) {
+    let patience = patience.unwrap_or(FOREVER);
+    if !shared.work.drain(patience).await {
+        tracing::warn!("requests under way did not end in {} s", patience.as_secs());
+    }
 }
 
 /// Socket files that are ours, removed at the end.
@@ -243,8 +257,16 @@ async fn wait_for_end(
 }
 
 /// Options that a running daemon takes over when it reads its configuration again.
-const RELOADABLE: &[&str] =
-    &["debug", "feature", "insecure-registry", "label", "log-level", "registry-mirror", "shutdown-timeout"];
+const RELOADABLE: &[&str] = &[
+    "debug",
+    "feature",
+    "insecure-registry",
+    "label",
+    "live-restore",
+    "log-level",
+    "registry-mirror",
+    "shutdown-timeout",
+];
 
 /// What can change while the daemon runs does; the rest is named. A file that is wrong changes nothing.
 fn reload_file(flags: &Given, given: &mut Given, log: &Option<Level>, shared: &Shared) {
@@ -292,7 +314,11 @@ fn publish_reload(shared: &Shared) {
         ("insecure-registries", list(&settings.insecure_registries)),
         ("labels", list(&settings.labels)),
         ("registry-mirrors", list(&settings.registry_mirrors)),
-        ("shutdown-timeout", settings.shutdown_timeout.to_string()),
+        ("live-restore", settings.live_restore.to_string()),
+        (
+            "shutdown-timeout",
+            settings.shutdown_timeout.map_or_else(|| "-1".to_owned(), |seconds| seconds.to_string()),
+        ),
     ];
     let attributes = attributes.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
     shared.engine.events.publish("daemon", "reload", info.id, attributes);

@@ -316,6 +316,9 @@ pub struct ExecRequest {
     /// As [`LaunchRequest::strict_limits`].
     #[serde(default)]
     pub strict_limits: bool,
+    /// It is killed when the daemon that asked for it is gone: a question that nobody waits for. Since version 3.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bound: bool,
 }
 
 /// A new terminal size.

@@ -381,6 +381,7 @@ pub(crate) fn exec(id: &str, script: &str) -> ExecRequest {
         attach: Vec::new(),
         seccomp: None,
         strict_limits: false,
+        bound: false,
     }
 }
 
