@@ -94,6 +94,10 @@ impl Filters {
         })
     }
 
+    fn refuse_all(&self, name: &str) -> Error {
+        Error::invalid(format!("invalid filter '{name}=[{}]'", self.values(name).join(" ")))
+    }
+
     /// The single truth value of `name`: `None` when absent, an error for anything but one spelling of true or false.
     pub fn boolean(&self, name: &str) -> Result<Option<bool>> {
         let mut found = None;
@@ -101,10 +105,10 @@ impl Filters {
             let truth = match value.as_str() {
                 "1" | "t" | "T" | "true" | "TRUE" | "True" => true,
                 "0" | "f" | "F" | "false" | "FALSE" | "False" => false,
-                _ => return Err(Error::invalid(format!("invalid filter '{name}={value}'"))),
+                _ => return Err(self.refuse_all(name)),
             };
             if found.is_some_and(|before| before != truth) {
-                return Err(Error::invalid(format!("invalid filter '{name}={value}'")));
+                return Err(self.refuse_all(name));
             }
             found = Some(truth);
         }

@@ -65,6 +65,9 @@ impl Containers {
         let bound = |name: &str| -> Result<Option<Moment>> {
             let mut found = None;
             for reference in filters.values(name) {
+                if reference.is_empty() {
+                    return Err(Error::not_found(minke_api::texts::no_such_container(reference)));
+                }
                 found = Some(self.find(reference)?.record().created);
             }
             Ok(found)
@@ -182,12 +185,11 @@ fn passes(seen: &Seen, filters: &Filters) -> bool {
         record.endpoints().contains_key(wanted)
             || life.places.iter().any(|place| wanted.len() >= 12 && place.network.starts_with(wanted))
     };
-    filters.any("id", |id| {
-        pattern_matches(&format!("^{id}"), seen.container.id.as_str())
-            || seen.container.id.as_str().contains(id)
-    }) && filters.any("name", |pattern| {
-        pattern_matches(pattern, &record.name) || pattern_matches(pattern, &format!("/{}", record.name))
-    }) && filters.exact("status", life.phase.word())
+    filters.any("id", |id| seen.container.id.as_str().starts_with(id))
+        && filters.any("name", |pattern| {
+            pattern_matches(pattern, &record.name) || pattern_matches(pattern, &format!("/{}", record.name))
+        })
+        && filters.exact("status", life.phase.word())
         && filters.any("exited", |code| life.phase == Phase::Exited && code.parse() == Ok(life.exit_code))
         && filters.labels("label", |key| labels.and_then(|map| map.get(key)).map(String::as_str))
         && filters.any("network", network)
@@ -197,7 +199,6 @@ fn passes(seen: &Seen, filters: &Filters) -> bool {
                 .any(|point| point.destination == wanted || point.source == wanted || point.name == wanted)
         })
         && filters.exact("health", &Health::to_summary(life.health.as_deref()).status)
-        && filters.any("isolation", |wanted| wanted == "default")
         && filters.any("is-task", |wanted| matches!(wanted, "0" | "false" | "f" | "F" | "False" | "FALSE"))
         && filters.any("expose", |port| {
             let own = ports::exposed(&record.config);

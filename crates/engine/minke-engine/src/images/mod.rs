@@ -245,6 +245,12 @@ impl Images {
         Ok(())
     }
 
+    /// What is gone has no labels any more, as Docker tells it.
+    fn publish_gone(&self, image: &Image) {
+        let attributes = BTreeMap::from([("name".to_owned(), image.id.clone())]);
+        self.events.publish("image", "delete", image.id.as_str(), attributes);
+    }
+
     fn publish(&self, image: &Image, action: &str, name: &str) {
         let mut attributes = image.defaults.labels.clone();
         attributes.insert("name".to_owned(), name.to_owned());

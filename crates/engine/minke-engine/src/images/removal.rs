@@ -50,12 +50,11 @@ impl Images {
         };
         let mut answer: Vec<DeleteResponse> = Vec::new();
         for name in names {
-            let name = familiar(&name);
-            self.publish(&image, "untag", &name);
-            answer.push(DeleteResponse { untagged: name, ..DeleteResponse::default() });
+            self.publish(&image, "untag", &image.id);
+            answer.push(DeleteResponse { untagged: familiar(&name), ..DeleteResponse::default() });
         }
         if removed {
-            self.publish(&image, "delete", &image.id);
+            self.publish_gone(&image);
             answer.push(DeleteResponse { deleted: image.id.clone(), ..DeleteResponse::default() });
             let (layers, _bytes) = self.collect().await?;
             answer.extend(
@@ -151,10 +150,10 @@ impl Images {
                 for name in &names {
                     catalogue.tags.remove(name);
                     let untagged = familiar(name);
-                    self.publish(&image, "untag", &untagged);
+                    self.publish(&image, "untag", &image.id);
                     deleted.push(DeleteResponse { untagged, ..DeleteResponse::default() });
                 }
-                self.publish(&image, "delete", &image.id);
+                self.publish_gone(&image);
                 deleted.push(DeleteResponse { deleted: image.id.clone(), ..DeleteResponse::default() });
             }
         }

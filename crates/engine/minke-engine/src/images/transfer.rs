@@ -11,7 +11,7 @@ use minke_store::archive::{self, LoadOptions, Progress, SaveImage};
 use minke_store::document::{History, ImageConfig, Platform};
 use tokio::sync::mpsc;
 
-use super::{Images, changes, familiar};
+use super::{Images, changes};
 use crate::clock::Moment;
 use crate::error::{Error, Result};
 
@@ -202,8 +202,10 @@ impl Images {
             let names: Vec<Reference> = name.into_iter().collect();
             let image = images.record(&image, &names)?;
             drop(hold);
-            let shown = names.first().map_or_else(|| image.id.clone(), |name| familiar(&name.to_string()));
-            images.publish(&image, "import", &shown);
+            for name in &names {
+                images.publish(&image, "tag", &name.familiar());
+            }
+            images.publish(&image, "import", &image.id);
             Ok(image.id.clone())
         })
         .await
