@@ -11,6 +11,7 @@ use minke_net::{FabricConfig, Ipv4Net, Ipv6Net};
 use minke_store::rootfs::DriverChoice;
 
 use crate::cgroups::CgroupDriver;
+use crate::runtimes::ContainerDefaults;
 
 /// The settings of one engine. [`Config::default`] is what `minke daemon` without flags runs with.
 #[derive(Clone, Debug)]
@@ -43,6 +44,8 @@ pub struct Config {
     pub dns_options: Vec<String>,
     /// Their search domains.
     pub dns_search: Vec<String>,
+    /// What containers get when nobody says otherwise, and which runtimes there are.
+    pub containers: ContainerDefaults,
     /// Labels of the engine, shown by `info`.
     pub labels: Vec<String>,
     /// `--init` for containers that do not say.
@@ -136,6 +139,7 @@ impl Default for Config {
             dns: Vec::new(),
             dns_options: Vec::new(),
             dns_search: Vec::new(),
+            containers: ContainerDefaults::default(),
             labels: Vec::new(),
             init: false,
             debug: false,

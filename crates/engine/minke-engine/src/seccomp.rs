@@ -43,13 +43,7 @@ impl Filters {
         if let Some(filter) = kept {
             return Ok(Some((*filter).clone()));
         }
-        let profile = match choice {
-            Seccomp::Profile(text) => parse_profile(text, capabilities, facts)?,
-            _ => {
-                let list: Vec<Capability> = capabilities.iter().copied().collect();
-                default_profile(&list, Kernel::parse(&facts.kernel), Machine::NATIVE)
-            }
-        };
+        let Some(profile) = profile(choice, capabilities, facts)? else { return Ok(None) };
         let program = minke_seccomp::compile(&profile)
             .map_err(|source| Error::failed("the seccomp profile cannot be used", source))?;
         if program.notifies {
@@ -68,6 +62,22 @@ impl Filters {
         }
         compiled.insert(key, Arc::clone(&filter));
         Ok(Some((*filter).clone()))
+    }
+}
+
+/// The profile of a container with these capabilities; `None` for none.
+pub(crate) fn profile(
+    choice: &Seccomp,
+    capabilities: &Capabilities,
+    facts: &HostFacts,
+) -> Result<Option<LinuxSeccomp>> {
+    match choice {
+        Seccomp::Unconfined => Ok(None),
+        Seccomp::Profile(text) => parse_profile(text, capabilities, facts).map(Some),
+        Seccomp::Default | Seccomp::Builtin => {
+            let list: Vec<Capability> = capabilities.iter().copied().collect();
+            Ok(Some(default_profile(&list, Kernel::parse(&facts.kernel), Machine::NATIVE)))
+        }
     }
 }
 

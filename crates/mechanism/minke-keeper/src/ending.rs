@@ -173,6 +173,9 @@ impl Keeper {
         }
         self.mount_namespace = None;
         self.oom_watch = None;
+        if let Some(foreign) = self.foreign.take() {
+            foreign.delete();
+        }
         if let Some(cgroup) = self.cgroup.take() {
             let empty = cgroup.pids().is_ok_and(|pids| pids.is_empty());
             if !empty {

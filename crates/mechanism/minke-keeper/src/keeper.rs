@@ -111,7 +111,8 @@ fn employ(
     fds: VecDeque<OwnedFd>,
     started: Started,
 ) -> Keeper {
-    let Started { program, log, compressor, cgroup, unit, mount_namespace, started_at, warnings } = started;
+    let Started { program, log, compressor, cgroup, unit, mount_namespace, foreign, started_at, warnings } =
+        started;
     let pid = program.pid;
     let LaunchRequest { id, spec, container_dir, exec_root_dir, attach, held, proxies, .. } = launch;
     let mut warnings = warnings;
@@ -139,6 +140,7 @@ fn employ(
         oom_watch: None,
         oom_killed: false,
         mount_namespace,
+        foreign,
         poststop: poststop_of(&spec),
         holding,
         started_at,

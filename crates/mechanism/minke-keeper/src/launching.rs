@@ -24,10 +24,14 @@ use oci_spec::runtime::{LinuxResources, Process, Spec};
 
 use crate::{
     background::Compressor,
-    best_effort, init,
+    best_effort,
+    foreign::{Foreign, ForeignError, Streams, Wish as ForeignWish},
+    init,
     keeper::Warm,
     program::{Ends, Program, ProgramKey, open_pipes},
-    protocol::{ExecRequest, Failure, LaunchRequest, Rootfs, SOCKET_NAME, SeccompFilter, Stage},
+    protocol::{
+        ExecRequest, Failure, LaunchRequest, Rootfs, RuntimeProgram, SOCKET_NAME, SeccompFilter, Stage,
+    },
 };
 
 /// What a successful launch leaves the keeper with.
@@ -39,6 +43,7 @@ pub(crate) struct Started {
     pub(crate) cgroup: Option<Cgroup>,
     pub(crate) unit: Option<String>,
     pub(crate) mount_namespace: Option<OwnedFd>,
+    pub(crate) foreign: Option<Foreign>,
     pub(crate) started_at: i64,
     pub(crate) warnings: Vec<String>,
 }
@@ -59,6 +64,9 @@ pub(crate) fn launch(
         failure(Stage::Stdio, format!("failed to create task for container: {text}"))
     })?;
     let root = open_rootfs(request)?;
+    if let Some(runtime) = &request.runtime {
+        return launch_foreign(request, runtime, root.as_ref(), netns, warm, (log, compressor));
+    }
     let cgroup = match request.systemd {
         true => make_scope(&request.id, &request.spec, warm)?,
         false => make_cgroup(&request.spec, warm)?,
@@ -109,7 +117,100 @@ pub(crate) fn launch(
     program.stdin_once = request.stdin_once;
     let unit = cgroup.as_ref().and_then(|made| Some(made.scope.as_ref()?.unit().to_owned()));
     let cgroup = cgroup.map(|made| made.cgroup);
-    Ok(Started { program, log, compressor, cgroup, unit, mount_namespace, started_at, warnings })
+    Ok(Started {
+        program,
+        log,
+        compressor,
+        cgroup,
+        unit,
+        mount_namespace,
+        foreign: None,
+        started_at,
+        warnings,
+    })
+}
+
+/// The same by another runtime, which makes the cgroup as well.
+fn launch_foreign(
+    request: &LaunchRequest,
+    runtime: &RuntimeProgram,
+    root: Option<&OwnedFd>,
+    netns: Option<BorrowedFd<'_>>,
+    warm: &Warm,
+    (log, compressor): (Writer, Compressor),
+) -> Result<Started, Failure> {
+    let stdio = prepare_stdio(request.spec.process().as_ref(), request.open_stdin)?;
+    let path = match &request.rootfs {
+        Rootfs::Path(path) => path,
+        Rootfs::Overlay { upper, .. } => upper,
+    };
+    let (foreign, launched) = Foreign::launch(&ForeignWish {
+        program: runtime,
+        id: &request.id,
+        spec: &request.spec,
+        exec_root: &request.exec_root_dir,
+        root: root.ok_or(path),
+        netns,
+        streams: stdio.for_foreign(),
+    })
+    .map_err(|error| foreign_failure(&error, "create"))?;
+    let started_at = minke_logs::stamp::now();
+    // For pausing, limits and figures; the runtime has put the process there.
+    let cgroup = request.spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_ref());
+    let cgroup =
+        cgroup.and_then(|path| Cgroup::open(&warm.host, path).ok()).filter(|found| !found.is_absent());
+    let mut program = stdio.into_program(ProgramKey::INIT, String::new(), launched, request.open_stdin)?;
+    program.stdin_once = request.stdin_once;
+    Ok(Started {
+        program,
+        log,
+        compressor,
+        cgroup,
+        unit: None,
+        mount_namespace: None,
+        foreign: Some(foreign),
+        started_at,
+        warnings: Vec::new(),
+    })
+}
+
+/// Starts a further process by the runtime that built the container.
+pub(crate) fn exec_foreign(
+    request: &ExecRequest,
+    key: ProgramKey,
+    foreign: &mut Foreign,
+) -> Result<Program, Failure> {
+    let stdio = prepare_stdio(Some(&request.process), request.open_stdin)?;
+    let launched = foreign
+        .exec(&request.process, stdio.for_foreign())
+        .map_err(|error| foreign_failure(&error, "exec"))?;
+    let mut program = stdio.into_program(key, request.id.clone(), launched, request.open_stdin)?;
+    program.stdin_once = true;
+    Ok(program)
+}
+
+/// What another runtime said, in the frame that Docker's clients know.
+fn foreign_failure(error: &ForeignError, verb: &str) -> Failure {
+    let text = chain(error);
+    let has = |words: &[&str]| words.iter().any(|word| text.to_ascii_lowercase().contains(word));
+    let exit_code = if has(&["executable file not found", "no such file or directory"]) {
+        127
+    } else if has(&["permission denied", "is a directory"]) {
+        126
+    } else {
+        128
+    };
+    let text = match verb {
+        "exec" => {
+            let text = text.strip_prefix("exec failed: ").unwrap_or(&text);
+            format!("OCI runtime exec failed: exec failed: {text}")
+        }
+        _ => format!(
+            "failed to create task for container: failed to create shim task: OCI runtime create failed: {text}"
+        ),
+    };
+    let stage = if exit_code == 128 { Stage::Setup } else { Stage::Program };
+    Failure { stage, text, errno: None, exit_code }
 }
 
 /// Starts a further process.
@@ -150,15 +251,24 @@ pub(crate) fn exec(
 /// The socket a later daemon finds this keeper by. A name left by a keeper that was killed is taken over.
 pub(crate) fn listen(directory: &Path) -> io::Result<UnixListener> {
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    let path = directory.join(SOCKET_NAME);
+    let listener = bind_at(&directory.join(SOCKET_NAME))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// A socket at a path of any length.
+fn bind_at(path: &Path) -> io::Result<UnixListener> {
     if path.as_os_str().len() < 108 {
-        return bind(&path, &path);
+        return bind(path, path);
     }
     // An address holds 107 bytes: a long path is reached through its directory.
     let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
     let opened = rustix::fs::open(directory, flags, rustix::fs::Mode::empty())?;
     let number = std::os::fd::AsRawFd::as_raw_fd(&opened);
-    bind(&PathBuf::from(format!("/proc/self/fd/{number}/{SOCKET_NAME}")), &path)
+    bind(&Path::new(&format!("/proc/self/fd/{number}")).join(name), path)
 }
 
 fn bind(address: &Path, path: &Path) -> io::Result<UnixListener> {
@@ -169,7 +279,6 @@ fn bind(address: &Path, path: &Path) -> io::Result<UnixListener> {
         }
         other => other,
     }?;
-    listener.set_nonblocking(true)?;
     Ok(listener)
 }
 
@@ -289,6 +398,15 @@ impl Prepared {
                 stderr: child.stderr.as_fd(),
             },
             Self::Terminal => Stdio::Terminal { size: None },
+        }
+    }
+
+    fn for_foreign(&self) -> Streams<'_> {
+        match self {
+            Self::Pipes { child, .. } => {
+                Streams::Fds([child.stdin.as_fd(), child.stdout.as_fd(), child.stderr.as_fd()])
+            }
+            Self::Terminal => Streams::Terminal,
         }
     }
 

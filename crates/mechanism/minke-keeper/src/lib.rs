@@ -10,6 +10,7 @@ mod background;
 mod client;
 mod connection;
 mod ending;
+mod foreign;
 mod holding;
 pub mod init;
 mod keeper;

@@ -29,7 +29,7 @@ pub use frame::{Decoder, FrameError, MAX_FRAME, encode};
 pub use reply::{Event, ExecState, Exit, Failure, Message, Refusal, Reply, Stage, State, Status};
 pub use request::{
     AttachSpec, Body, ExecRequest, Held, LaunchRequest, ProxyProtocol, ProxySpec, Request, ResizeRequest,
-    Rootfs, SeccompFilter, SignalRequest, Target, Wire,
+    Rootfs, RuntimeProgram, SeccompFilter, SignalRequest, Target, Wire,
 };
 
 /// The protocol's version. Grows with every addition; peers use what both know. 2: held descriptors and proxies. 3: execs

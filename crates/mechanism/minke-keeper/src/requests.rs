@@ -215,7 +215,10 @@ impl Keeper {
             return refused(Refusal::Malformed, "an exec needs one descriptor for each client");
         }
         let key = ProgramKey(self.next_key);
-        let started = launching::exec(&request, key, &self.programs[0], self.cgroup.as_ref());
+        let started = match &mut self.foreign {
+            Some(foreign) => launching::exec_foreign(&request, key, foreign),
+            None => launching::exec(&request, key, &self.programs[0], self.cgroup.as_ref()),
+        };
         let program = match started {
             Ok(program) => program,
             Err(failure) => return Reply::Failed(failure),

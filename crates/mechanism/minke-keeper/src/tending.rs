@@ -24,6 +24,7 @@ use crate::{
     client::{Client, Input, Output},
     connection::Connection,
     ending::Phase,
+    foreign::Foreign,
     holding::Holding,
     outbox::Lost,
     program::{Drawn, Program, ProgramKey},
@@ -87,6 +88,8 @@ pub(crate) struct Keeper {
     pub(crate) oom_watch: Option<OomWatch>,
     pub(crate) oom_killed: bool,
     pub(crate) mount_namespace: Option<OwnedFd>,
+    /// The runtime that built the container, when it is not minke's own.
+    pub(crate) foreign: Option<Foreign>,
     /// What `poststop` hooks need, when there are any.
     pub(crate) poststop: Option<Box<Spec>>,
     pub(crate) holding: Holding,

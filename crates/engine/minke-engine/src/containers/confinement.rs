@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use minke_keeper::protocol::SeccompFilter;
-use oci_spec::runtime::Capabilities;
+use oci_spec::runtime::{Capabilities, LinuxSeccomp};
 
 use super::Containers;
 use super::record::Record;
@@ -34,7 +34,38 @@ impl Containers {
         if record.host.privileged && security.seccomp == Seccomp::Default {
             return Ok(None);
         }
-        self.seccomp.filter(&security.seccomp, capabilities, &self.parts.facts)
+        self.seccomp.filter(&self.seccomp_choice(security), capabilities, &self.parts.facts)
+    }
+
+    /// The same as a profile, for a runtime that compiles it itself.
+    pub(super) fn plan_profile(
+        &self,
+        record: &Record,
+        security: &SecurityOptions,
+        capabilities: &Capabilities,
+    ) -> Result<Option<LinuxSeccomp>> {
+        if record.host.privileged && security.seccomp == Seccomp::Default {
+            return Ok(None);
+        }
+        crate::seccomp::profile(&self.seccomp_choice(security), capabilities, &self.parts.facts)
+    }
+
+    /// What the container says, else what the engine was told.
+    fn seccomp_choice(&self, security: &SecurityOptions) -> Seccomp {
+        match (&security.seccomp, self.parts.config.containers.seccomp.as_str()) {
+            (Seccomp::Default, "unconfined") => Seccomp::Unconfined,
+            (Seccomp::Default, text) if !text.is_empty() => Seccomp::Profile(text.to_owned()),
+            (own, _) => own.clone(),
+        }
+    }
+
+    /// What the options say, with the engine's own defaults.
+    pub(super) fn security_of(&self, record: &Record) -> Result<SecurityOptions> {
+        let options = record.host.security_opt.as_deref().unwrap_or_default();
+        let mut security = SecurityOptions::parse(options)?;
+        let said = options.iter().any(|option| option.starts_with("no-new-privileges"));
+        security.no_new_privileges |= !said && self.parts.config.containers.no_new_privileges;
+        Ok(security)
     }
 
     /// The AppArmor profile of a container: the one it names, else the engine's own where that is loaded.

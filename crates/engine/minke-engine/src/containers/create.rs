@@ -10,9 +10,11 @@ use minke_base::ContainerId;
 use super::container::Container;
 use super::record::{Life, Record};
 use super::{Containers, health, validate};
+use crate::cgroups::CgroupDriver;
 use crate::clock::Moment;
 use crate::error::{Error, Result};
 use crate::images::Image;
+use crate::runtimes::BUILT_IN;
 use crate::spec::{MASKED_PATHS, READONLY_PATHS, environment};
 
 impl Containers {
@@ -112,11 +114,21 @@ impl Containers {
             let bridge = self.parts.config.networks.bridge.is_some();
             host.network_mode = if bridge { "bridge" } else { "none" }.to_owned();
         }
+        let defaults = &self.parts.config.containers;
         if host.shm_size == 0 {
-            host.shm_size = 64 << 20;
+            host.shm_size = if defaults.shm_size > 0 { defaults.shm_size } else { 64 << 20 };
         }
         if host.ipc_mode.is_empty() {
-            host.ipc_mode = "private".to_owned();
+            let own = defaults.ipc_mode.as_str();
+            host.ipc_mode = if own.is_empty() { "private" } else { own }.to_owned();
+        }
+        if !defaults.ulimits.is_empty() {
+            let ulimits = host.ulimits.get_or_insert_default();
+            for default in &defaults.ulimits {
+                if !ulimits.iter().any(|own| own.name == default.name) {
+                    ulimits.push(default.clone());
+                }
+            }
         }
         if host.pid_mode == "private" {
             host.pid_mode.clear();
@@ -130,9 +142,20 @@ impl Containers {
         }
         if host.cgroupns_mode.is_empty() {
             // On v2 for privileged containers too, as on Docker.
-            host.cgroupns_mode = if facts.pure_v2 { "private" } else { "host" }.to_owned();
+            host.cgroupns_mode = match defaults.cgroupns_mode.as_str() {
+                "" if facts.pure_v2 => "private",
+                "" => "host",
+                own => own,
+            }
+            .to_owned();
         }
-        host.runtime = "minke".to_owned();
+        host.runtime = self.parts.config.containers.choose(&host.runtime)?;
+        if host.runtime != BUILT_IN && self.parts.config.cgroup_driver == CgroupDriver::Systemd {
+            return Err(Error::invalid(format!(
+                "the runtime {} needs cgroups that the engine makes: leave out --exec-opt native.cgroupdriver=systemd",
+                host.runtime
+            )));
+        }
         if host.restart_policy.name.is_empty() {
             host.restart_policy.name = "no".to_owned();
         }

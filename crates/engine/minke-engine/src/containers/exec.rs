@@ -23,7 +23,6 @@ use crate::clock::Moment;
 use crate::error::{Error, Result};
 use crate::keepers::KeeperError;
 use crate::spec::identity::Accounts;
-use crate::spec::security::SecurityOptions;
 use crate::spec::{ExecInput, plan_exec};
 
 /// How long an ended exec can still be inspected.
@@ -253,7 +252,7 @@ impl Containers {
         } else {
             self.plan_capabilities(&record)?
         };
-        let security = SecurityOptions::parse(record.host.security_opt.as_deref().unwrap_or_default())?;
+        let security = self.security_of(&record)?;
         // A privileged exec in a container that is not keeps the container's filter, made for its capabilities.
         let seccomp = self.plan_seccomp(&record, &security, &capabilities)?;
         let process = plan_exec(ExecInput {

@@ -22,7 +22,6 @@ use crate::cgroups::CgroupDriver;
 use crate::error::{Error, Result};
 use crate::networks::{Claimed, Mode, Place};
 use crate::spec::mounts;
-use crate::spec::security::SecurityOptions;
 use crate::spec::{self, PlanInput};
 
 /// Everything a launch needs, the network included.
@@ -43,7 +42,7 @@ impl Containers {
     ) -> std::result::Result<Prepared, FailedStart> {
         let record = container.record();
         let directory = self.data_dir(container.id.as_str());
-        let security = SecurityOptions::parse(record.host.security_opt.as_deref().unwrap_or_default())?;
+        let security = self.security_of(&record)?;
         let rootfs = self.prepare_rootfs(container, &record, &directory)?;
         let identity = self
             .read_accounts(container, &directory)
@@ -60,7 +59,11 @@ impl Containers {
             tracing::warn!(container = container.id.as_str(), "{text}");
         }
         let files = self.plan_files(container, &record, &directory)?;
-        let seccomp = self.plan_seccomp(&record, &security, &capabilities)?;
+        let runtime = self.parts.config.containers.find(&record.host.runtime);
+        let (seccomp, profile) = match &runtime {
+            None => (self.plan_seccomp(&record, &security, &capabilities)?, None),
+            Some(_) => (None, self.plan_profile(&record, &security, &capabilities)?),
+        };
         let linked = self.linked(&record)?;
         // The network comes last: from here on a failure has to give it back.
         let mut network = self.claim_network(container, &record)?;
@@ -81,7 +84,7 @@ impl Containers {
         if let Some(sockets) = network.dns {
             held.extend(self.serve_names(container, &record, &places, sockets, &names).map_err(undo)?);
         }
-        let spec = spec::plan_spec(&PlanInput {
+        let mut spec = spec::plan_spec(&PlanInput {
             config: &record.config,
             environment: &environment,
             host: &record.host,
@@ -99,6 +102,9 @@ impl Containers {
             console_size: console_size.or(Some(record.host.console_size)),
         })
         .map_err(undo)?;
+        if let (Some(profile), Some(linux)) = (profile, spec.linux_mut()) {
+            linux.set_seccomp(Some(profile));
+        }
         let mut fds: Vec<OwnedFd> = network.netns.into_iter().collect();
         let mut attach: Vec<AttachSpec> = Vec::new();
         let with_netns = !fds.is_empty();
@@ -127,6 +133,7 @@ impl Containers {
             netns: with_netns,
             systemd: self.parts.config.cgroup_driver == CgroupDriver::Systemd,
             seccomp,
+            runtime,
             strict_limits: record.host.ulimits.as_ref().is_some_and(|list| !list.is_empty()),
             held,
             proxies,

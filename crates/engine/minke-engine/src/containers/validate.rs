@@ -117,9 +117,6 @@ fn check_host(host: &mut HostConfig) -> Result<()> {
             host.isolation
         )));
     }
-    if !matches!(host.runtime.as_str(), "" | "minke" | "runc" | "io.containerd.runc.v2") {
-        return Err(Error::invalid(format!("unknown or invalid runtime name: {}", host.runtime)));
-    }
     check_restart(host)?;
     for (field, names) in [("CapAdd", &host.cap_add), ("CapDrop", &host.cap_drop)] {
         capabilities::check(names.as_deref().unwrap_or_default()).map_err(|error| {

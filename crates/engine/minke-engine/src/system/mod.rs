@@ -8,6 +8,7 @@ use minke_api::system::{
     AddressPool, Commit, Component, DiskUsage, FirewallInfo, IndexInfo, Info, PluginsInfo, RegistryConfig,
     Runtime, SwarmInfo, Version,
 };
+use minke_keeper::protocol::RuntimeProgram;
 use minke_store::Store;
 
 use crate::clock::Moment;
@@ -90,11 +91,8 @@ impl System {
             name: facts.hostname.clone(),
             labels: self.config.labels.clone(),
             server_version: self.config.version.clone(),
-            runtimes: BTreeMap::from([(
-                "minke".to_owned(),
-                Runtime { path: "minke".to_owned(), ..Runtime::default() },
-            )]),
-            default_runtime: "minke".to_owned(),
+            runtimes: self.runtimes(),
+            default_runtime: self.config.containers.choose("").unwrap_or_default(),
             swarm: SwarmInfo::default(),
             // A container outlives the engine as a matter of course.
             live_restore_enabled: true,
@@ -128,8 +126,30 @@ impl System {
         status
     }
 
+    fn runtimes(&self) -> BTreeMap<String, Runtime> {
+        let shown = |program: Option<RuntimeProgram>| match program {
+            None => Runtime { path: "minke".to_owned(), ..Runtime::default() },
+            Some(program) => Runtime {
+                path: program.path.to_string_lossy().into_owned(),
+                runtime_args: Some(program.args).filter(|args| !args.is_empty()),
+                ..Runtime::default()
+            },
+        };
+        self.config.containers.all().into_iter().map(|(name, program)| (name, shown(program))).collect()
+    }
+
     fn security_options(&self) -> Vec<String> {
-        let mut options = vec!["name=seccomp,profile=builtin".to_owned()];
+        let mut options = vec![match self.config.containers.seccomp.as_str() {
+            "" => "name=seccomp,profile=builtin".to_owned(),
+            "unconfined" => "name=seccomp,profile=unconfined".to_owned(),
+            _ => "name=seccomp,profile=custom".to_owned(),
+        }];
+        if self.facts.apparmor {
+            options.insert(0, "name=apparmor".to_owned());
+        }
+        if self.config.containers.no_new_privileges {
+            options.push("name=no-new-privileges".to_owned());
+        }
         if self.facts.pure_v2 {
             options.push("name=cgroupns".to_owned());
         }

@@ -117,16 +117,17 @@ use Shape::{Bool, List, Map, Number, Records, Text};
 
 const FAMILIES: &str = "minke writes the rules of both families or of none, as --iptables says";
 const DIRECT: &str = "containers are reached from outside by published ports only";
-const LIMITS: &str = "it comes with the issue that builds limits and isolation";
+const CDI: &str = "CDI is not built yet: name device nodes with --device";
+const REAL_TIME: &str = "set it in the parent's cgroup: /sys/fs/cgroup/cpu/minke/cpu.rt_runtime_us";
+const LABELS: &str = "minke sets no SELinux labels";
+const USERNS: &str = "containers share the host's user namespace";
 const REGISTRIES: &str = "talking to registries is not built yet";
 const SWARM: &str = "swarm mode is not built yet";
 const CONTAINERD: &str = "minke runs containers itself and has no containerd";
-const RUNTIME: &str = "minke runs containers with its own runtime only";
-const NAMES: &[&str] = &["minke", "runc", "io.containerd.runc.v2"];
 
 /// All options, by name.
 pub(crate) const FLAGS: &[Flag] = &[
-    refused("add-runtime", Map, &[], "Register an additional OCI runtime", RUNTIME).key("runtimes"),
+    works("add-runtime", Map, "", "Register an OCI runtime: NAME=PATH").key("runtimes"),
     refused(
         "allow-direct-routing",
         Bool,
@@ -145,7 +146,7 @@ pub(crate) const FLAGS: &[Flag] = &[
         "Link of the default bridge, made when there is none; none for no bridge",
     )
     .short('b'),
-    refused("cdi-spec-dir", List, &[], "Directories of CDI specifications", LIMITS).key("cdi-spec-dirs"),
+    refused("cdi-spec-dir", List, &[], "Directories of CDI specifications", CDI).key("cdi-spec-dirs"),
     works("cgroup-parent", Text, "", "Parent cgroup of all containers (/minke; with systemd, system.slice)"),
     works("config-file", Text, "/etc/minke/daemon.json", "The daemon's configuration file").key(""),
     refused("containerd", Text, &[], "Address of containerd", CONTAINERD),
@@ -157,47 +158,34 @@ pub(crate) const FLAGS: &[Flag] = &[
         "Namespace of plugins in containerd",
         CONTAINERD,
     ),
-    refused("cpu-rt-period", Number, &["0"], "Real-time period of the parent cgroup in microseconds", LIMITS),
+    refused(
+        "cpu-rt-period",
+        Number,
+        &["0"],
+        "Real-time period of the parent cgroup in microseconds",
+        REAL_TIME,
+    ),
     refused(
         "cpu-rt-runtime",
         Number,
         &["0"],
         "Real-time runtime of the parent cgroup in microseconds",
-        LIMITS,
+        REAL_TIME,
     ),
     refused("cri-containerd", Bool, &["false"], "Start containerd with CRI", CONTAINERD),
     works("data-root", Text, "/var/lib/minke", "Where images, containers and records are kept"),
     works("debug", Bool, "false", "Log everything").short('D'),
     works("default-address-pool", Records, "", "Address pools for networks: base=CIDR,size=PREFIX")
         .key("default-address-pools"),
-    refused(
-        "default-cgroupns-mode",
-        Text,
-        &["host"],
-        "Cgroup namespace of containers: host or private",
-        LIMITS,
-    ),
+    works("default-cgroupns-mode", Text, "", "Cgroup namespace of containers: host or private"),
     works("default-gateway", Text, "", "IPv4 gateway of the default bridge"),
     works("default-gateway-v6", Text, "", "IPv6 gateway of the default bridge"),
-    refused(
-        "default-ipc-mode",
-        Text,
-        &["private"],
-        "IPC namespace of containers: private or shareable",
-        LIMITS,
-    ),
+    works("default-ipc-mode", Text, "private", "IPC namespace of containers: private or shareable"),
     works("default-network-opt", Records, "", "Options of new networks: DRIVER=OPTION=VALUE")
         .key("default-network-opts"),
-    refused("default-runtime", Text, NAMES, "Runtime of containers", RUNTIME),
-    refused(
-        "default-shm-size",
-        Text,
-        &["64M", "64MiB", "67108864"],
-        "Size of /dev/shm in containers",
-        LIMITS,
-    ),
-    refused("default-ulimit", Records, &[], "Ulimits of containers: name=soft:hard", LIMITS)
-        .key("default-ulimits"),
+    works("default-runtime", Text, "minke", "Runtime of containers"),
+    works("default-shm-size", Text, "64MiB", "Size of /dev/shm in containers"),
+    works("default-ulimit", Records, "", "Ulimits of containers: name=soft:hard").key("default-ulimits"),
     works("dns", List, "", "Name servers of containers"),
     works("dns-opt", List, "", "Resolver options of containers").key("dns-opts"),
     works("dns-search", List, "", "Search domains of containers"),
@@ -249,7 +237,7 @@ pub(crate) const FLAGS: &[Flag] = &[
     refused("metrics-addr", Text, &[], "Where to serve metrics", "metrics are not built yet"),
     works("mtu", Number, "1500", "MTU of the default bridge"),
     refused("network-control-plane-mtu", Number, &["1500"], "MTU of the control plane", SWARM),
-    refused("no-new-privileges", Bool, &["false"], "Set no_new_privs in containers", LIMITS),
+    works("no-new-privileges", Bool, "false", "Set no_new_privs in containers that do not say"),
     refused("no-proxy", Text, &[], "Hosts to reach without the proxy", REGISTRIES),
     refused("node-generic-resource", List, &[], "Resources of the node", SWARM).key("node-generic-resources"),
     refused("oom-score-adjust", Number, &["0"], "OOM score of the daemon", "set it with the service manager"),
@@ -258,8 +246,8 @@ pub(crate) const FLAGS: &[Flag] = &[
     works("raw-logs", Bool, "false", "Log without colours"),
     works("registry-mirror", List, "", "Mirrors of the default registry").key("registry-mirrors"),
     refused("rootless", Bool, &["false"], "Run without root", "rootless mode is not built yet"),
-    refused("seccomp-profile", Text, &["builtin", "default"], "Seccomp profile of containers", LIMITS),
-    refused("selinux-enabled", Bool, &["false"], "SELinux labels", LIMITS),
+    works("seccomp-profile", Text, "builtin", "Seccomp profile of containers: a file, builtin or unconfined"),
+    refused("selinux-enabled", Bool, &["false"], "SELinux labels", LABELS),
     works(
         "shutdown-timeout",
         Number,
@@ -277,7 +265,7 @@ pub(crate) const FLAGS: &[Flag] = &[
     works("tlsverify", Bool, "false", "Use TLS and ask clients for a certificate"),
     works("userland-proxy", Bool, "true", "Carry what the kernel's rules cannot to published ports"),
     refused("userland-proxy-path", Text, &[], "Path of the proxy", "minke carries its own proxy"),
-    refused("userns-remap", Text, &[], "User namespace of containers", LIMITS),
+    refused("userns-remap", Text, &[], "User namespace of containers", USERNS),
     works("validate", Bool, "false", "Check the configuration and end").key(""),
     works("version", Bool, "false", "Print the version and end").short('v').key(""),
 ];

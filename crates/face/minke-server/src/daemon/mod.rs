@@ -8,6 +8,7 @@
 //! | reports | log on stderr, one byte on the ready pipe, `READY=1` to `NOTIFY_SOCKET` |
 //! | ends | on SIGTERM and SIGINT, with 0; containers run on unless `live-restore` is off |
 
+mod containers;
 mod file;
 mod flags;
 mod options;

@@ -68,14 +68,14 @@ impl Reader<'_> {
         }
     }
 
-    fn list(&self, name: &str) -> Vec<String> {
+    pub(crate) fn list(&self, name: &str) -> Vec<String> {
         match self.0.get(name) {
             Some(Value::List(list)) => list.clone(),
             _ => Vec::new(),
         }
     }
 
-    fn map(&self, name: &str) -> StringMap {
+    pub(crate) fn map(&self, name: &str) -> StringMap {
         match self.0.get(name) {
             Some(Value::Map(map)) => map.clone(),
             _ => StringMap::new(),
@@ -156,6 +156,7 @@ fn plan_engine(options: &Reader<'_>) -> Result<Config, String> {
         dns_search: options.list("dns-search"),
         labels: plan_labels(options)?,
         init: options.flag("init"),
+        containers: super::containers::plan(options)?,
         debug: options.flag("debug"),
         storage_driver: match options.text("storage-driver") {
             "" => DriverChoice::Auto,

@@ -171,6 +171,9 @@ pub struct LaunchRequest {
     /// The filter to install, compiled ahead of time; `None`: the spec's `linux.seccomp` is compiled by the keeper.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seccomp: Option<SeccompFilter>,
+    /// Another runtime builds the container; the filter is in the spec then, not in `seccomp`. Since version 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<RuntimeProgram>,
     /// The cgroup path is `slice:prefix:name`, a unit that systemd is asked for.
     #[serde(default)]
     pub systemd: bool,
@@ -216,6 +219,16 @@ pub enum ProxyProtocol {
     Tcp,
     /// Datagrams, one socket towards the container per client, for 90 s after the last.
     Udp,
+}
+
+/// Another OCI runtime, instead of the keeper's own.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuntimeProgram {
+    /// The program: runc's command line is what it is called with.
+    pub path: PathBuf,
+    /// Arguments before all others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<String>,
 }
 
 /// A compiled seccomp filter.

@@ -217,6 +217,7 @@ impl Container {
             },
             container_dir: path.clone(),
             exec_root_dir: path.join("run"),
+            runtime: None,
             init: false,
             attach: Vec::new(),
             netns: false,
