@@ -2,7 +2,7 @@
 //!
 //! | file | what it shows |
 //! |---|---|
-//! | `chapter1.rs`, `chapter2.rs`, `chapter5.rs` | the book's scenarios; each test carries the scenario's id |
+//! | `chapter1.rs`, `chapter2.rs`, `chapter4.rs`, `chapter5.rs` | the book's scenarios; each test carries the scenario's id |
 //! | `isolation.rs` | what a container can and cannot see of its host |
 //! | `networks.rs` | networks as other hosts see them; names; the daemon killed; docker-compose |
 //! | `clients.rs` | the unmodified `docker` CLI and Python's `docker` package |

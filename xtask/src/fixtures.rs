@@ -3,6 +3,7 @@
 //! Each becomes a docker-archive `target/fixtures/NAME.tar`. What exists is kept; delete the file to have it made again.
 
 mod archive;
+mod books;
 pub(crate) mod debian;
 mod recipes;
 
@@ -23,9 +24,13 @@ pub(crate) fn main() -> Result<()> {
     made.cook("wordpress", recipes::wordpress)?;
     made.cook("ch5_expose", recipes::ch5_expose)?;
     made.cook("ch5_ff", recipes::ch5_ff)?;
+    for (name, recipe) in books::RECIPES {
+        made.cook(name, recipe)?;
+    }
     made.cook("debian", recipes::debian)?;
     made.cook("nginx", recipes::nginx)?;
     made.cook("supervised", recipes::supervised)?;
+    made.cook("lamp", books::lamp)?;
     Ok(())
 }
 

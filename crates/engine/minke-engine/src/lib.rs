@@ -22,6 +22,7 @@ pub mod runtimes;
 mod seccomp;
 pub mod spec;
 pub mod system;
+mod volumes;
 
 pub use cgroups::CgroupDriver;
 pub use clock::{Moment, parse_moment};

@@ -16,6 +16,7 @@ use crate::networks::Networks;
 use crate::recovery::{self, Lock};
 use crate::spec::HostFacts;
 use crate::system::System;
+use crate::volumes::Volumes;
 
 /// An open engine. Cheap to clone; the services live as long as somebody holds one.
 #[derive(Clone, Debug)]
@@ -26,6 +27,8 @@ pub struct Engine {
     pub images: Arc<Images>,
     /// Networks.
     pub networks: Arc<Networks>,
+    /// Volumes.
+    pub volumes: Arc<Volumes>,
     /// What happens.
     pub events: Arc<Events>,
     /// The engine about itself.
@@ -83,6 +86,8 @@ impl Engine {
         for warning in networks.warnings() {
             tracing::warn!("{warning}");
         }
+        let volumes =
+            Arc::new(Volumes::open(&config.data_root, Arc::clone(&ledger), Arc::clone(&events), &registry)?);
         let containers = Containers::new(Parts {
             config: Arc::clone(&config),
             facts: Arc::clone(&facts),
@@ -90,6 +95,7 @@ impl Engine {
             events: Arc::clone(&events),
             images: Arc::clone(&images),
             networks: Arc::clone(&networks),
+            volumes: Arc::clone(&volumes),
             store: Arc::clone(&store),
             blanks,
             registry,
@@ -108,9 +114,10 @@ impl Engine {
             events: Arc::clone(&events),
             images: Arc::clone(&images),
             networks: Arc::clone(&networks),
+            volumes: Arc::clone(&volumes),
             containers: Arc::clone(&containers),
         });
-        Ok(Self { containers, images, networks, events, system, ledger, _locks: locks })
+        Ok(Self { containers, images, networks, volumes, events, system, ledger, _locks: locks })
     }
 
     /// Before the process ends: what was removed goes off the disk, cgroups that nothing is in any more go, and the ledger's log

@@ -18,6 +18,7 @@ fn candidates(program: &str, complete: Complete) -> String {
         Complete::Running => quiet("ps --format '{{.Names}}'"),
         Complete::Images => quiet("images --format '{{.Repository}}:{{.Tag}}'"),
         Complete::Networks => quiet("network ls --format '{{.Name}}'"),
+        Complete::Volumes => quiet("volume ls -q"),
         Complete::Contexts => quiet("context ls -q"),
         Complete::Words(words) => words.join(" "),
     }

@@ -43,6 +43,8 @@ pub(crate) enum Complete {
     Running,
     Images,
     Networks,
+    /// Names of volumes.
+    Volumes,
     Contexts,
     Words(&'static [&'static str]),
 }

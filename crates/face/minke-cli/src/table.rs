@@ -25,17 +25,18 @@ impl Section {
 const COMMON: [&str; 6] = ["run", "exec", "ps", "images", "version", "info"];
 
 /// Groups and what they are about.
-pub(crate) const GROUPS: [(&str, &str); 6] = [
+pub(crate) const GROUPS: [(&str, &str); 7] = [
     ("completion", "Write a completion script for a shell"),
     ("container", "Look after containers"),
     ("context", "Look after contexts"),
     ("image", "Look after images"),
     ("network", "Look after networks"),
     ("system", "Look after the engine"),
+    ("volume", "Look after volumes"),
 ];
 
 /// docker's commands that later versions of minke will have; the first word, or two.
-const LATER: [&str; 39] = [
+const LATER: [&str; 38] = [
     "build",
     "builder",
     "buildx",
@@ -73,7 +74,6 @@ const LATER: [&str; 39] = [
     "swarm",
     "trust",
     "update",
-    "volume",
     "checkpoint",
 ];
 
@@ -114,7 +114,7 @@ pub(crate) fn find(words: &[String]) -> Found {
         Some(command) => Found::Command { path: command.canonical(first), command, used: 1 },
         None if LATER.contains(&first.as_str()) => {
             let second = words.get(1).filter(|w| !w.starts_with('-'));
-            let management = ["volume", "swarm", "builder", "plugin", "node", "service", "stack"];
+            let management = ["swarm", "builder", "plugin", "node", "service", "stack"];
             let path = match second {
                 Some(second) if management.contains(&first.as_str()) => format!("{first} {second}"),
                 _ => first.clone(),

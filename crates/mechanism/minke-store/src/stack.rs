@@ -54,6 +54,16 @@ impl Found {
         &self.dir.parts[self.part]
     }
 
+    /// What it is called there.
+    pub(crate) fn name(&self) -> &CString {
+        &self.name
+    }
+
+    /// The directory that it was found in.
+    pub(crate) fn parent(&self) -> &MergedDir {
+        &self.dir
+    }
+
     pub(crate) fn open(&self) -> io::Result<File> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         Ok(File::from(fs::openat(self.holder(), &self.name, flags, Mode::empty())?))
@@ -64,6 +74,11 @@ impl MergedDir {
     /// The topmost directory, whose owner, mode and times the merged one shows.
     pub(crate) fn top(&self) -> &OwnedFd {
         &self.parts[0]
+    }
+
+    /// The layers' own directories, top first.
+    pub(crate) fn parts(&self) -> &[OwnedFd] {
+        &self.parts
     }
 
     pub(crate) fn find(&self, name: &CString) -> io::Result<Option<Found>> {
@@ -172,7 +187,7 @@ impl Stack {
         Ok(self.resolve(path, true)?.map(|found| found.stat))
     }
 
-    fn resolve(&self, path: &Path, follow_last: bool) -> io::Result<Option<Found>> {
+    pub(crate) fn resolve(&self, path: &Path, follow_last: bool) -> io::Result<Option<Found>> {
         if self.layers.is_empty() {
             return Ok(None);
         }

@@ -17,8 +17,8 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, Lines};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 
+use super::Containers;
 use super::container::Container;
-use super::{Containers, inspect};
 use crate::error::{Error, Result};
 
 /// How much of an archive is taken at once, and how many such pieces may wait for a slow client.
@@ -81,7 +81,7 @@ impl Containers {
     ) -> Result<()> {
         let container = self.find_for(reference, &options.path)?;
         let record = container.record();
-        let points = inspect::mount_points(&record).into_iter().map(|point| (point.destination, point.rw));
+        let points = self.mount_points(&record).into_iter().map(|point| (point.destination, point.rw));
         let owner = match options.container_owner && !record.config.user.is_empty() {
             true => Some(self.owner_inside(&container)?),
             false => None,
@@ -205,21 +205,7 @@ impl Containers {
                 }
                 Rootfs::Path(path) => minke_store::Rootfs::Path(path),
             };
-            let flat = |target: &str| {
-                let own = record.host.mounts.iter().flatten().find(|mount| mount.target == target);
-                let options = own.and_then(|mount| mount.bind_options.as_ref());
-                options.is_some_and(|options| options.non_recursive)
-            };
-            let mut mounts: Vec<Staged> = inspect::mount_points(&record)
-                .into_iter()
-                .filter(|point| !point.source.is_empty())
-                .map(|point| Staged {
-                    recursive: !flat(&point.destination),
-                    source: point.source.into(),
-                    target: point.destination,
-                    writable: point.rw,
-                })
-                .collect();
+            let mut mounts = containers.mounts_at_rest(&record);
             // The engine's own files, once there was a start that made them.
             for name in ["hostname", "hosts", "resolv.conf"] {
                 let (source, target) = (directory.join(name), format!("/etc/{name}"));

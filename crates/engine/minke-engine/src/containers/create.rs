@@ -26,6 +26,7 @@ impl Containers {
         request: ContainerCreateRequest,
     ) -> Result<ContainerCreateResponse> {
         let (container, warnings) = self.plan_container(name, platform, request)?;
+        self.fill_or_forget(&container).await?;
         let recorded = self.parts.ledger.insert_container(
             container.id.as_str(),
             &container.record().name,
@@ -33,6 +34,7 @@ impl Containers {
             &container.life(),
         );
         if let Err(error) = recorded {
+            self.give_volumes_back(&container);
             self.parts.registry.remove(&container);
             return Err(error.into());
         }
@@ -42,14 +44,24 @@ impl Containers {
         Ok(ContainerCreateResponse { id: container.id.as_str().to_owned(), warnings })
     }
 
-    /// Checks the request and makes the container in memory, its name taken. The ledger does not know it yet.
+    /// Fills the volumes of a container that nobody knows yet; when that fails, it never was.
+    pub(super) async fn fill_or_forget(self: &Arc<Self>, container: &Arc<Container>) -> Result<()> {
+        let filled = self.fill_volumes(container).await;
+        if filled.is_err() {
+            self.give_volumes_back(container);
+            self.parts.registry.remove(container);
+        }
+        filled
+    }
+
+    /// Checks the request and makes the container in memory, its name taken and its volumes held. The ledger does not know it yet.
     pub(super) fn plan_container(
         &self,
         name: Option<&str>,
         platform: Option<&str>,
         mut request: ContainerCreateRequest,
     ) -> Result<(Arc<Container>, Vec<String>)> {
-        let warnings = validate::check_create(&mut request, &self.parts.facts)?;
+        let mut warnings = validate::check_create(&mut request, &self.parts.facts)?;
         self.parts.config.cgroup_driver.check(&request.host_config.cgroup_parent).map_err(Error::invalid)?;
         let links = self.check_links(&request.host_config)?;
         let image = self.parts.images.resolve_for_container(&request.config.image, platform)?;
@@ -64,6 +76,7 @@ impl Containers {
         self.check_joined(&mut request.host_config)?;
         self.fill_host_defaults(&mut request.host_config)?;
         super::files::check_extra_hosts(&request.host_config)?;
+        let mut mounts = self.plan_mounts(&request.config, &request.host_config, &mut warnings)?;
         let id = ContainerId::random();
         self.fill_names(&mut request.config, &request.host_config, &id);
         let endpoints = self.plan_endpoints(
@@ -72,6 +85,10 @@ impl Containers {
         )?;
         request.config.mac_address.clear();
         let name = self.parts.registry.reserve_name(name, &id)?;
+        if let Err(error) = self.parts.volumes.hold(id.as_str(), &mut mounts) {
+            self.parts.registry.release_name(&name);
+            return Err(error);
+        }
         for (alias, target) in links {
             self.parts.registry.add_link(&name, &alias, target);
         }
@@ -87,7 +104,8 @@ impl Containers {
             mac_address: String::new(),
             ipv4_address: String::new(),
             names: Some(self.name_defaults()),
-            private_paths: image.volumes.clone(),
+            mounts: Some(mounts),
+            private_paths: Vec::new(),
         };
         Ok((Container::new(id, record, Life::default(), image), warnings))
     }

@@ -11,7 +11,6 @@ use super::record::{Life, Record};
 use super::{Containers, logs};
 use crate::error::{Error, Result};
 use crate::networks::{Mode, Place, dns_names, ports};
-use crate::spec::mounts::{self, MountWish};
 
 impl Containers {
     /// What is known of a container; `size` measures its layer.
@@ -55,7 +54,7 @@ impl Containers {
             graph_driver: Some(self.graph_driver(&container)),
             size_rw,
             size_root_fs,
-            mounts: mount_points(&record),
+            mounts: self.mount_points(&record),
             config: record.config.clone(),
             network_settings: self.network_settings(id, &record, &life),
             ..ContainerInspect::default()
@@ -188,11 +187,4 @@ fn published(record: &Record, life: &Life) -> minke_api::container::PortMap {
         return BTreeMap::new();
     }
     ports::to_map(&record.config, &life.bindings())
-}
-
-/// The mounts that inspect and list show.
-pub(super) fn mount_points(record: &Record) -> Vec<minke_api::mount::MountPoint> {
-    // They were checked when the container was created.
-    let wishes = mounts::parse_mounts(&record.host).unwrap_or_default();
-    wishes.iter().filter_map(MountWish::to_mount_point).collect()
 }

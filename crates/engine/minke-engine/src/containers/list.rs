@@ -7,11 +7,11 @@ use std::time::Duration;
 use minke_api::container::{ContainerSummary, PortSummary, SummaryHostConfig, SummaryNetworkSettings};
 use minke_api::network::EndpointSettings;
 
+use super::Containers;
 use super::container::Container;
 use super::health::{Health, Verdict};
 use super::record::{Life, Phase, Record};
 use super::requests::ListOptions;
-use super::{Containers, inspect};
 use crate::clock::Moment;
 use crate::error::{Error, Result};
 use crate::filters::{Filters, pattern_matches};
@@ -115,7 +115,7 @@ impl Containers {
                 annotations: record.host.annotations.clone(),
             },
             network_settings: SummaryNetworkSettings { networks: self.listed_endpoints(seen) },
-            mounts: inspect::mount_points(record),
+            mounts: self.listed_mounts(record),
             health: Some(Health::to_summary(life.health.as_deref())),
             ..ContainerSummary::default()
         }
@@ -194,8 +194,10 @@ fn passes(seen: &Seen, filters: &Filters) -> bool {
         && filters.labels("label", |key| labels.and_then(|map| map.get(key)).map(String::as_str))
         && filters.any("network", network)
         && filters.any("volume", |wanted| {
-            inspect::mount_points(record)
+            record
+                .mounts()
                 .iter()
+                .filter_map(|wish| wish.to_mount_point(|_name| std::path::PathBuf::new()))
                 .any(|point| point.destination == wanted || point.source == wanted || point.name == wanted)
         })
         && filters.exact("health", &Health::to_summary(life.health.as_deref()).status)

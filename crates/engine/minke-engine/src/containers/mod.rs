@@ -18,6 +18,7 @@ mod kill;
 mod links;
 mod list;
 mod logs;
+mod mounting;
 mod names;
 mod namespaces;
 mod networking;
@@ -39,6 +40,7 @@ mod supervise;
 mod top;
 mod update;
 mod validate;
+mod volumes;
 mod wait;
 
 use std::collections::{BTreeMap, HashMap};
@@ -59,6 +61,7 @@ use crate::ledger::Ledger;
 use crate::networks::Networks;
 use crate::seccomp::Filters as SeccompFilters;
 use crate::spec::HostFacts;
+use crate::volumes::Volumes;
 
 pub use archive::{ArchivePieces, PutOptions};
 pub use health::{Health, Outcome, Verdict};
@@ -83,6 +86,7 @@ pub(crate) struct Parts {
     pub(crate) events: Arc<Events>,
     pub(crate) images: Arc<Images>,
     pub(crate) networks: Arc<Networks>,
+    pub(crate) volumes: Arc<Volumes>,
     pub(crate) store: Arc<Store>,
     pub(crate) blanks: Blanks,
     pub(crate) registry: Arc<Registry>,

@@ -14,14 +14,13 @@ use super::container::Container;
 use super::files::Names;
 use super::links::Linked;
 use super::logs;
+use super::mounting::{Mounted, make_bind_sources};
 use super::networking::{proxy_specs, split_held};
 use super::record::Record;
-use super::rootfs::make_bind_sources;
 use super::start::FailedStart;
 use crate::cgroups::CgroupDriver;
 use crate::error::{Error, Result};
 use crate::networks::{Claimed, Mode, Place};
-use crate::spec::mounts;
 use crate::spec::{self, PlanInput};
 
 /// Everything a launch needs, the network included.
@@ -39,6 +38,7 @@ impl Containers {
         &self,
         container: &Container,
         console_size: Option<[u32; 2]>,
+        mounted: &Mounted,
     ) -> std::result::Result<Prepared, FailedStart> {
         let record = container.record();
         let directory = self.data_dir(container.id.as_str());
@@ -50,7 +50,7 @@ impl Containers {
             .map_err(|error| Error::system(error.message()).caused_by(error))?;
         let capabilities = self.plan_capabilities(&record)?;
         let devices = read_devices(&record)?;
-        let mut wishes = mounts::parse_mounts(&record.host)?;
+        let mut wishes = record.mounts().into_owned();
         make_bind_sources(&wishes)?;
         self.add_private_paths(&record, &directory, &mut wishes)?;
         let joined = self.plan_namespaces(&record)?;
@@ -97,6 +97,7 @@ impl Containers {
             net_ready: network.ready,
             files: &files,
             mounts: &wishes,
+            sources: &mounted.sources,
             devices: &devices,
             cgroup: &self.parts.config.cgroup_driver.name(self.cgroup_parent(&record), container.id.as_str()),
             console_size: console_size.or(Some(record.host.console_size)),

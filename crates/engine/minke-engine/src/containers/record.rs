@@ -1,5 +1,6 @@
 //! What is remembered of a container: what was asked for, and how it is.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use minke_api::StringMap;
@@ -12,6 +13,7 @@ use super::health::{Health, Verdict};
 use crate::clock::Moment;
 use crate::networks::links::{Link, parse_link};
 use crate::networks::{Mode, Place};
+use crate::spec::mounts::{ImageWish, MountWish, What, parse_mounts};
 
 /// What the engine's options said about names when a container was made; its own options count more.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,7 +59,10 @@ pub struct Record {
     /// What the engine's options said about names at its making; `None` where they are asked at every start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub names: Option<NameDefaults>,
-    /// Paths that the image declares as volumes.
+    /// What is mounted, every choice made, by target. `None` in records of the time before volumes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mounts: Option<Vec<MountWish>>,
+    /// Paths that the image declares as volumes, in such a record.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub private_paths: Vec<String>,
 }
@@ -106,6 +111,28 @@ impl Record {
             }
         }
         links
+    }
+
+    /// What is mounted.
+    pub(crate) fn mounts(&self) -> Cow<'_, [MountWish]> {
+        match &self.mounts {
+            Some(mounts) => Cow::Borrowed(mounts),
+            // They were checked when the container was created.
+            None => Cow::Owned(parse_mounts(&self.host).unwrap_or_default()),
+        }
+    }
+
+    /// Whether it has volumes.
+    pub(crate) fn has_volumes(&self) -> bool {
+        self.mounts.iter().flatten().any(|wish| wish.volume().is_some())
+    }
+
+    /// The images that are mounted, by id.
+    pub(crate) fn mounted_images(&self) -> impl Iterator<Item = &ImageWish> {
+        self.mounts.iter().flatten().filter_map(|wish| match &wish.what {
+            What::Image(image) => Some(image),
+            _ => None,
+        })
     }
 
     /// The labels, empty when none were given.

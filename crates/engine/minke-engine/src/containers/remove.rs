@@ -38,7 +38,7 @@ impl Containers {
         if !container.begin_removal() {
             return Err(Error::conflict(format!("removal of container {reference} is already in progress")));
         }
-        self.finish_removal(&container)
+        self.finish_removal(&container, options.volumes)
     }
 
     async fn end_for_removal(self: &Arc<Self>, container: &Arc<Container>, reference: &str) -> Result<()> {
@@ -56,8 +56,9 @@ impl Containers {
         self.await_exit(container, progress, std::time::Duration::from_secs(10)).await
     }
 
-    fn finish_removal(self: &Arc<Self>, container: &Arc<Container>) -> Result<()> {
-        if let Err(error) = self.parts.ledger.remove_container(container.id.as_str()) {
+    /// `volumes`: those without a name of a person's too.
+    fn finish_removal(self: &Arc<Self>, container: &Arc<Container>, volumes: bool) -> Result<()> {
+        if let Err(error) = self.remove_record(container, volumes) {
             container.change_life(|life| life.phase = Phase::Dead);
             return Err(error.into());
         }
@@ -71,7 +72,7 @@ impl Containers {
     /// Removes an ended container that its owner asked to be thrown away.
     pub(super) fn remove_ended(self: &Arc<Self>, container: &Arc<Container>) {
         if container.begin_removal()
-            && let Err(error) = self.finish_removal(container)
+            && let Err(error) = self.finish_removal(container, true)
         {
             tracing::error!(container = container.id.as_str(), error = %crate::error::chain(&error), "--rm failed");
         }
@@ -80,6 +81,7 @@ impl Containers {
     /// A container that nobody was told of.
     pub(super) fn forget_unrecorded(self: &Arc<Self>, container: &Arc<Container>) {
         container.begin_removal();
+        self.give_volumes_back(container);
         self.parts.registry.remove(container);
         self.publish(container, "destroy", &[]);
         container.progress.send_modify(|progress| progress.removed = true);

@@ -56,14 +56,15 @@ impl Containers {
         container.image.accounts(&self.parts.store)
     }
 
+    /// What its image declares as one.
     pub(super) fn add_private_paths(
         &self,
         record: &Record,
         directory: &Path,
         wishes: &mut Vec<MountWish>,
     ) -> Result<()> {
-        if !record.host.readonly_rootfs {
-            // Without --read-only the container's own layer is as writable and as private as a volume would be.
+        if record.mounts.is_some() || !record.host.readonly_rootfs {
+            // Volumes; or, in a record of the time before them, without --read-only the container's own layer is as writable and as private as a volume would be.
             return Ok(());
         }
         for (number, target) in record.private_paths.iter().enumerate() {
@@ -100,18 +101,4 @@ fn is_whole(rootfs: &minke_store::Rootfs, has_run: bool) -> bool {
         }
         minke_store::Rootfs::Path(path) => has_run && path.exists(),
     }
-}
-
-/// `-v` makes a missing directory of the host, as Docker does.
-pub(super) fn make_bind_sources(wishes: &[MountWish]) -> Result<()> {
-    for wish in wishes {
-        if let What::Bind { source, create: true, .. } = &wish.what
-            && !source.exists()
-        {
-            std::fs::create_dir_all(source).map_err(|error| {
-                Error::failed(format!("error while creating mount source path '{}'", source.display()), error)
-            })?;
-        }
-    }
-    Ok(())
 }

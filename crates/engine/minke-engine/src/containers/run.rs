@@ -31,6 +31,7 @@ impl Containers {
         }
         let (container, warnings) =
             self.plan_container(request.name.as_deref(), request.platform.as_deref(), create)?;
+        self.fill_or_forget(&container).await?;
         self.parts.registry.insert(Arc::clone(&container));
         self.publish(&container, "create", &[]);
         Ok(BegunRun {

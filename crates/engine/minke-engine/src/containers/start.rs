@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::Containers;
 use super::container::Container;
+use super::mounting::Mounted;
 use super::networking::split_held;
 use super::prepare::Prepared;
 use super::record::Phase;
@@ -74,7 +75,21 @@ impl Containers {
     ) -> std::result::Result<(), FailedStart> {
         container.await_last_keeper().await;
         container.count_start();
-        let prepared = self.prepare(container, console_size)?;
+        let mounted = self.enter_volumes(container).await?;
+        let started = self.try_start_with(container, console_size, &mounted).await;
+        if started.is_err() {
+            self.leave_volumes(container);
+        }
+        started
+    }
+
+    async fn try_start_with(
+        self: &Arc<Self>,
+        container: &Arc<Container>,
+        console_size: Option<[u32; 2]>,
+        mounted: &Mounted,
+    ) -> std::result::Result<(), FailedStart> {
+        let prepared = self.prepare(container, console_size, mounted)?;
         let places = prepared.places.clone();
         let launched = match self.launch(container, prepared).await {
             Ok(launched) => launched,

@@ -82,11 +82,9 @@ impl Containers {
         self.end_checks(container);
         let goes = goes && container.begin_removal();
         let id = container.id.as_str();
-        let recorded = if goes {
-            self.parts.ledger.remove_container(id)
-        } else {
-            self.parts.ledger.save_life(id, &life)
-        };
+        self.leave_volumes(container);
+        let recorded =
+            if goes { self.remove_record(container, true) } else { self.parts.ledger.save_life(id, &life) };
         let farewell = match (recorded, connection) {
             // Only now may the keeper forget it.
             (Ok(()), Some(connection)) => connection.begin(Body::Forget, Vec::new()).await.ok(),

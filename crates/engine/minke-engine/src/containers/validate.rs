@@ -63,14 +63,7 @@ fn check_config(config: &ContainerConfig) -> Result<()> {
 
 fn refuse_later_things(request: &ContainerCreateRequest) -> Result<()> {
     let host = &request.host_config;
-    let given = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
-    let sentence = if given(&host.volumes_from) {
-        "volumes are not built yet: give both containers the same bind mount instead of --volumes-from"
-    } else if request.config.volumes.as_ref().is_some_and(|set| !set.is_empty()) {
-        "volumes are not built yet: bind mount a directory of the host instead, as in -v /host/path:/path/in/container"
-    } else if !host.volume_driver.is_empty() {
-        "volume drivers are not built yet: bind mount a directory of the host instead"
-    } else if !matches!(host.userns_mode.as_str(), "" | "host") {
+    let sentence = if !matches!(host.userns_mode.as_str(), "" | "host") {
         "user namespaces are not built yet: leave out --userns"
     } else if host.storage_opt.as_ref().is_some_and(|map| !map.is_empty()) {
         "--storage-opt is supported only for overlay over xfs with 'pquota' mount option, and minke sets no quotas: leave it out"

@@ -95,9 +95,7 @@ impl Image {
         if let Some(stack) = self.stack.get() {
             return Ok(Arc::clone(stack));
         }
-        let lowers = store.layers().lowers(&self.digests).map_err(|source| {
-            Error::failed(format!("the layers of image {} are damaged", self.id), source)
-        })?;
+        let lowers = self.layers(store)?;
         let chain =
             chain_id(&self.digests).map_or_else(|| "empty".to_owned(), minke_store::layer::short_name);
         let stack = store
@@ -105,6 +103,14 @@ impl Image {
             .init_layer(&chain, &lowers)
             .map_err(|source| Error::failed(format!("prepare image {} for containers", self.id), source))?;
         Ok(Arc::clone(self.stack.get_or_init(|| stack.into())))
+    }
+
+    /// Its layers' directories, top first.
+    pub(crate) fn layers(&self, store: &Store) -> Result<Vec<PathBuf>> {
+        store
+            .layers()
+            .lowers(&self.digests)
+            .map_err(|source| Error::failed(format!("the layers of image {} are damaged", self.id), source))
     }
 
     /// The image's account files. Read once.

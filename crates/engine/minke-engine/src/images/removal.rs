@@ -70,7 +70,10 @@ impl Images {
         self.registry
             .all()
             .into_iter()
-            .filter(move |container| container.record().image == id)
+            .filter(move |container| {
+                let record = container.record();
+                record.image == id || record.mounted_images().any(|mounted| mounted.id == id)
+            })
             .map(|container| (container.id.short().to_owned(), container.phase().is_live()))
     }
 
@@ -187,14 +190,13 @@ impl Images {
 
     fn live(&self) -> Live {
         let manifests = self.read().by_id.values().filter_map(|image| image.manifest).collect();
-        let stacks = self
-            .registry
-            .all()
-            .iter()
-            .map(|container| {
-                container.record().layers.iter().filter_map(|layer| layer.parse().ok()).collect()
-            })
-            .collect();
+        let digests = |layers: &[String]| layers.iter().filter_map(|layer| layer.parse().ok()).collect();
+        let mut stacks = Vec::new();
+        for container in self.registry.all() {
+            let record = container.record();
+            stacks.push(digests(&record.layers));
+            stacks.extend(record.mounted_images().map(|mounted| digests(&mounted.layers)));
+        }
         Live { manifests, stacks }
     }
 }

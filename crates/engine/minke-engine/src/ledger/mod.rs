@@ -101,6 +101,17 @@ pub struct TagRow {
     pub tagged_at: i64,
 }
 
+/// A volume's row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeRow {
+    /// Its name.
+    pub name: String,
+    /// The rest, as JSON.
+    pub record: String,
+    /// The container that it was made for and would go with.
+    pub maker: Option<String>,
+}
+
 /// The open ledger. Every method is one transaction and takes tens of microseconds.
 #[derive(Debug)]
 pub struct Ledger {
@@ -187,6 +198,53 @@ impl Ledger {
     pub fn remove_container(&self, id: &str) -> Result<(), LedgerError> {
         self.execute("remove a container", "DELETE FROM containers WHERE id = ?1", params![id])?;
         Ok(())
+    }
+
+    /// A container is gone, and these volumes with it; its other volumes stay for good.
+    pub fn remove_container_and(&self, id: &str, volumes: &[String]) -> Result<(), LedgerError> {
+        let failed = |source| LedgerError::Statement { what: "remove a container with its volumes", source };
+        let mut connection = self.lock();
+        let transaction = connection.transaction().map_err(failed)?;
+        transaction.execute("DELETE FROM containers WHERE id = ?1", params![id]).map_err(failed)?;
+        for name in volumes {
+            transaction.execute("DELETE FROM volumes WHERE name = ?1", params![name]).map_err(failed)?;
+        }
+        transaction
+            .execute("UPDATE volumes SET maker = NULL WHERE maker = ?1", params![id])
+            .map_err(failed)?;
+        transaction.commit().map_err(failed)?;
+        drop(connection);
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// A new volume; `maker` is the container that it is made for and would go with.
+    pub fn insert_volume(
+        &self,
+        name: &str,
+        record: &impl Serialize,
+        maker: Option<&str>,
+    ) -> Result<(), LedgerError> {
+        let record = serde_json::to_string(record)?;
+        self.execute(
+            "insert a volume",
+            "INSERT INTO volumes (name, record, maker) VALUES (?1, ?2, ?3)",
+            params![name, record, maker],
+        )?;
+        Ok(())
+    }
+
+    /// A volume is gone.
+    pub fn remove_volume(&self, name: &str) -> Result<(), LedgerError> {
+        self.execute("remove a volume", "DELETE FROM volumes WHERE name = ?1", params![name])?;
+        Ok(())
+    }
+
+    /// All volumes.
+    pub fn volumes(&self) -> Result<Vec<VolumeRow>, LedgerError> {
+        self.rows("read the volumes", "SELECT name, record, maker FROM volumes", |row| {
+            Ok(VolumeRow { name: row.get(0)?, record: row.get(1)?, maker: row.get(2)? })
+        })
     }
 
     /// A container's changed settings and how it is, together.

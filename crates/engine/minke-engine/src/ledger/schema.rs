@@ -37,6 +37,13 @@ const STEPS: &[&str] = &[
         name   TEXT NOT NULL UNIQUE,
         record TEXT NOT NULL
      );",
+    // 3: volumes. `maker` is the container that one was made for, as long as it would go with that container.
+    "CREATE TABLE volumes (
+        name   TEXT PRIMARY KEY,
+        record TEXT NOT NULL,
+        maker  TEXT
+     ) WITHOUT ROWID;
+     CREATE INDEX volumes_by_maker ON volumes (maker) WHERE maker IS NOT NULL;",
 ];
 
 /// Brings the file to the newest step, each in its own transaction.

@@ -117,7 +117,7 @@ fn a_ledger_of_the_first_schema_gets_the_networks_and_keeps_its_containers() {
     drop(ledger);
     let connection = Connection::open(directory.path().join("minke.db")).expect("opens");
     connection
-        .execute_batch("DROP TABLE networks; PRAGMA user_version = 1")
+        .execute_batch("DROP TABLE networks; DROP TABLE volumes; PRAGMA user_version = 1")
         .expect("as the first schema was");
     drop(connection);
     let ledger = open(directory.path());
@@ -127,4 +127,20 @@ fn a_ledger_of_the_first_schema_gets_the_networks_and_keeps_its_containers() {
     assert_eq!(ledger.networks().expect("readable"), [("n1".to_owned(), "\"record\"".to_owned())]);
     ledger.remove_network("n1").expect("removed");
     assert!(ledger.networks().expect("readable").is_empty());
+}
+
+#[test]
+fn a_container_goes_together_with_its_volumes_and_leaves_the_others_for_good() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let ledger = open(directory.path());
+    ledger.insert_container("1", "web", &1, &1).expect("inserted");
+    for (name, maker) in [("a", Some("1")), ("b", Some("1")), ("c", Some("2")), ("d", None)] {
+        ledger.insert_volume(name, &"record", maker).expect("inserted");
+    }
+    ledger.remove_container_and("1", &["a".to_owned()]).expect("removed");
+    assert!(names(&ledger).is_empty());
+    let rows: Vec<(String, Option<String>)> =
+        ledger.volumes().expect("readable").into_iter().map(|row| (row.name, row.maker)).collect();
+    let row = |name: &str, maker: Option<&str>| (name.to_owned(), maker.map(str::to_owned));
+    assert_eq!(rows, [row("b", None), row("c", Some("2")), row("d", None)]);
 }

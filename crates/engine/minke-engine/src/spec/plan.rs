@@ -11,7 +11,7 @@ use oci_spec::runtime::{
 
 use super::devices::DevicePlan;
 use super::identity::Identity;
-use super::mounts::MountWish;
+use super::mounts::{MountWish, Sources};
 use super::security::SecurityOptions;
 use super::{environment, resources};
 use crate::error::{Error, Result};
@@ -106,6 +106,8 @@ pub struct PlanInput<'a> {
     pub files: &'a SystemFiles,
     /// With which mounts.
     pub mounts: &'a [MountWish],
+    /// Where the data of volumes and images is.
+    pub sources: &'a Sources,
     /// With which devices.
     pub devices: &'a DevicePlan,
     /// The container's cgroup, from the root of each hierarchy.
@@ -273,7 +275,7 @@ fn plan_mounts(input: &PlanInput<'_>) -> Vec<Mount> {
             push(bind(target, file, input.host.readonly_rootfs));
         }
     }
-    mounts.extend(input.mounts.iter().map(MountWish::plan));
+    mounts.extend(input.mounts.iter().map(|wish| wish.plan(input.sources)));
     mounts
 }
 

@@ -19,6 +19,7 @@ use crate::events::Events;
 use crate::images::{ImageListOptions, Images};
 use crate::networks::Networks;
 use crate::spec::HostFacts;
+use crate::volumes::Volumes;
 
 /// The service.
 #[derive(Debug)]
@@ -30,6 +31,7 @@ pub struct System {
     pub(crate) events: Arc<Events>,
     pub(crate) images: Arc<Images>,
     pub(crate) networks: Arc<Networks>,
+    pub(crate) volumes: Arc<Volumes>,
     pub(crate) containers: Arc<Containers>,
 }
 
@@ -54,7 +56,7 @@ impl System {
             driver: self.store.driver().name().to_owned(),
             driver_status: self.driver_status(),
             plugins: PluginsInfo {
-                volume: Some(Vec::new()),
+                volume: list(&["local"]),
                 network: list(&["bridge", "host", "macvlan", "null"]),
                 authorization: None,
                 log: list(&["json-file", "local", "none"]),
@@ -210,7 +212,12 @@ impl System {
             self.images.list(ImageListOptions { shared_size: true, ..ImageListOptions::default() }).await?;
         let containers =
             self.containers.list(ListOptions { all: true, size: true, ..ListOptions::default() }).await?;
+        let volumes = Arc::clone(&self.volumes);
+        let volumes = tokio::task::spawn_blocking(move || volumes.usage())
+            .await
+            .map_err(|source| crate::Error::failed("measure the volumes", source))?;
         Ok(DiskUsage {
+            volumes,
             layers_size: i64::try_from(layers).unwrap_or(i64::MAX),
             images,
             containers,

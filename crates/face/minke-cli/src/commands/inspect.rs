@@ -96,12 +96,18 @@ pub(crate) const NETWORK: Noun = Noun {
     typed: Some(|json| schema::network().read("Network", json)),
 };
 
+pub(crate) const VOLUME: Noun = Noun {
+    word: "volume",
+    path: |name| format!("/volumes/{name}"),
+    typed: Some(|json| schema::volume().read("Volume", json)),
+};
+
 /// In the order in which a name without type is looked for.
 const KINDS: [Noun; 10] = [
     CONTAINER,
     IMAGE,
     NETWORK,
-    Noun { word: "volume", path: |name| format!("/volumes/{name}"), typed: None },
+    VOLUME,
     Noun { word: "service", path: |name| format!("/services/{name}"), typed: None },
     Noun { word: "task", path: |name| format!("/tasks/{name}"), typed: None },
     Noun { word: "node", path: |name| format!("/nodes/{name}"), typed: None },

@@ -40,6 +40,8 @@ pub(crate) mod tag;
 pub(crate) mod top;
 pub(crate) mod variables;
 pub(crate) mod version;
+pub(crate) mod volume;
+pub(crate) mod volume_list;
 
 /// Every command.
 pub(crate) const ALL: &[&Command] = &[
@@ -79,6 +81,12 @@ pub(crate) const ALL: &[&Command] = &[
     &network::DISCONNECT,
     &network::RM,
     &network::PRUNE,
+    &volume::CREATE,
+    &volume_list::LS,
+    &volume_list::INSPECT,
+    &volume::RM,
+    &volume::PRUNE,
+    &volume::UPDATE,
     &prune::CONTAINER_PRUNE,
     &prune::IMAGE_PRUNE,
     &prune::SYSTEM_PRUNE,

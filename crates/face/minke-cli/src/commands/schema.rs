@@ -21,6 +21,11 @@ pub(crate) fn network() -> Rc<Schema> {
     Schema::parse(NETWORK)
 }
 
+/// `docker volume inspect`.
+pub(crate) fn volume() -> Rc<Schema> {
+    Schema::parse(VOLUME)
+}
+
 /// `docker info`.
 pub(crate) fn info() -> Rc<Schema> {
     Schema::parse(INFO)
@@ -150,6 +155,15 @@ Service network.ServiceInfo
 VIP s Ports []s LocalLBIndex i Tasks []Task
 Task network.Task
 Name s EndpointID s EndpointIP s Info {}s
+";
+
+const VOLUME: &str = "
+Volume volume.Volume
+ClusterVolume *ClusterVolume CreatedAt s Driver s Labels {}s Mountpoint s Name s Options {}s Scope s Status {}a UsageData *UsageData
+ClusterVolume volume.ClusterVolume
+ID s
+UsageData volume.UsageData
+RefCount i Size i
 ";
 
 const INFO: &str = "

@@ -5,7 +5,6 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, UPGRADE};
 use hyper::{HeaderMap, Method};
-use minke_api::filters::Filters;
 use minke_api::{ApiVersion, lenient, texts};
 use minke_base::Kind;
 use serde::de::DeserializeOwned;
@@ -86,12 +85,5 @@ impl Call {
             return Ok(T::default());
         }
         Ok(lenient::from_slice(&self.bytes().await?)?)
-    }
-
-    /// The `filters` parameter, with only the allowed names in it.
-    pub(crate) fn filters(&self, allowed: &[&str]) -> Result<Filters, Failure> {
-        let filters = Filters::parse(self.query.get("filters"))?;
-        filters.check(allowed)?;
-        Ok(filters)
     }
 }

@@ -52,10 +52,12 @@ pub(crate) async fn dispatch(shared: &Shared, call: Call, path: &[&str]) -> Resu
         ("POST", ["networks", name, "disconnect"]) => networks::disconnect(shared, call, name).await,
         ("DELETE", ["networks", name]) if !name.is_empty() => networks::remove(shared, name).await,
         ("GET", ["networks", name]) if !name.is_empty() => networks::inspect(shared, &call, name),
-        ("GET", ["volumes"]) => volumes::list(&call),
-        ("POST", ["volumes", "prune"]) => volumes::prune(&call),
-        ("POST", ["volumes", "create"]) => unbuilt::volumes(),
-        ("GET" | "PUT" | "DELETE", ["volumes", name]) => volumes::missing(name),
+        ("GET", ["volumes"]) => volumes::list(shared, &call),
+        ("POST", ["volumes", "prune"]) => volumes::prune(shared, &call).await,
+        ("POST", ["volumes", "create"]) => volumes::create(shared, call).await,
+        ("GET", ["volumes", name]) if !name.is_empty() => volumes::inspect(shared, name),
+        ("PUT", ["volumes", name]) if !name.is_empty() => volumes::update(),
+        ("DELETE", ["volumes", name]) if !name.is_empty() => volumes::remove(shared, &call, name).await,
         _ => return unbuilt::dispatch(&method, path).ok_or(NoPage),
     })
 }

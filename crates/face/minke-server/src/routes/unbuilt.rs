@@ -30,10 +30,6 @@ pub(super) fn attestations() -> Outcome {
     not_built("listing attestations of images is")
 }
 
-pub(super) fn volumes() -> Outcome {
-    not_built("making volumes is")
-}
-
 /// Groups of endpoints that are missing as a whole; `None` when Docker has no such page either.
 pub(super) fn dispatch(method: &Method, path: &[&str]) -> Option<Outcome> {
     Some(match (method.as_str(), path) {

@@ -1,22 +1,62 @@
-//! Volumes, of which there are none before the issue that brings them.
+//! Volumes: list, inspect, create, remove, prune.
 
-use minke_api::texts;
-use minke_api::volume::{VolumeList, VolumesPruneReport};
+use std::sync::Arc;
+
+use minke_api::compat;
+use minke_api::volume::VolumeCreateRequest;
 use minke_base::Kind;
 
+use super::{filters, filters_and};
 use crate::http::answer::{self, Outcome};
 use crate::http::{Call, Failure};
+use crate::serve::Shared;
 
-pub(super) fn list(call: &Call) -> Outcome {
-    call.filters(&["dangling", "driver", "label", "name"])?;
-    answer::json(&VolumeList::default())
+pub(super) fn list(shared: &Shared, call: &Call) -> Outcome {
+    answer::json(&shared.engine.volumes.list(&filters(call)?)?)
 }
 
-pub(super) fn prune(call: &Call) -> Outcome {
-    call.filters(&["all", "label", "label!"])?;
-    answer::json(&VolumesPruneReport { volumes_deleted: Some(Vec::new()), space_reclaimed: 0 })
+pub(super) fn inspect(shared: &Shared, name: &str) -> Outcome {
+    answer::json(&shared.engine.volumes.inspect(name)?)
 }
 
-pub(super) fn missing(name: &str) -> Outcome {
-    Err(Failure::new(Kind::NotFound, texts::no_such_volume(name)))
+pub(super) async fn create(shared: &Shared, mut call: Call) -> Outcome {
+    let request: VolumeCreateRequest = call.document().await?;
+    let volumes = Arc::clone(&shared.engine.volumes);
+    answer::created(&apart(shared, move || volumes.create(request)).await?)
+}
+
+pub(super) async fn remove(shared: &Shared, call: &Call, name: &str) -> Outcome {
+    let (volumes, name) = (Arc::clone(&shared.engine.volumes), name.to_owned());
+    let force = call.query.flag("force");
+    apart(shared, move || volumes.remove(&name, force)).await?;
+    answer::no_content()
+}
+
+pub(super) async fn prune(shared: &Shared, call: &Call) -> Outcome {
+    let more = compat::requests::prunes_all_volumes(call.version).then_some(("all", "true"));
+    let (volumes, filters) = (Arc::clone(&shared.engine.volumes), filters_and(call, more)?);
+    answer::json(&apart(shared, move || volumes.prune(&filters)).await?)
+}
+
+/// Only volumes of a swarm can be changed.
+pub(super) fn update() -> Outcome {
+    Err(Failure::new(
+        Kind::Unavailable,
+        "volume update only valid for cluster volumes, but swarm is unavailable",
+    ))
+}
+
+/// Work on the disk, on a thread of its own and to its end whether or not the client stays.
+async fn apart<T: Send + 'static>(
+    shared: &Shared,
+    work: impl FnOnce() -> minke_engine::Result<T> + Send + 'static,
+) -> Result<T, Failure> {
+    shared
+        .work
+        .to_the_end(async move {
+            tokio::task::spawn_blocking(work)
+                .await
+                .map_err(|source| minke_engine::Error::failed("change the volumes", source))?
+        })
+        .await
 }

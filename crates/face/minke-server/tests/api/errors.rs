@@ -123,7 +123,6 @@ fn what_is_not_built_says_so() {
         ("POST", "/images/create?fromImage=nosuch&tag=latest"),
         ("POST", "/images/nosuch/push"),
         ("GET", "/images/search?term=x"),
-        ("POST", "/volumes/create"),
         ("POST", "/auth"),
     ] {
         let answer = daemon.ask(method, path);

@@ -184,6 +184,11 @@ pub fn stop_signal(version: ApiVersion, signal: Option<&str>) -> Option<&str> {
     signal.filter(|_| !version.before(42))
 }
 
+/// Until 1.41 `POST /volumes/prune` removed volumes that a person has named, too.
+pub fn prunes_all_volumes(version: ApiVersion) -> bool {
+    version.before(42)
+}
+
 /// The `platform` parameter of create, since 1.41.
 pub fn create_platform(version: ApiVersion, platform: Option<&str>) -> Option<&str> {
     platform.filter(|_| !version.before(41))

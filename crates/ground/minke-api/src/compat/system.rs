@@ -157,7 +157,20 @@ fn container_totals(usage: &DiskUsage) -> UsageTotals {
 }
 
 fn volume_totals(usage: &DiskUsage) -> UsageTotals {
-    UsageTotals { total_count: count(&usage.volumes), ..UsageTotals::default() }
+    let measured = |used: bool| {
+        usage
+            .volumes
+            .iter()
+            .filter_map(|volume| volume.usage_data.as_ref())
+            .filter(move |data| !used || data.ref_count > 0)
+    };
+    let total_size: i64 = measured(false).map(|data| data.size).sum();
+    UsageTotals {
+        active_count: i64::try_from(measured(true).count()).unwrap_or(i64::MAX),
+        total_count: count(&usage.volumes),
+        reclaimable: total_size - measured(true).map(|data| data.size).sum::<i64>(),
+        total_size,
+    }
 }
 
 fn build_totals(usage: &DiskUsage) -> UsageTotals {

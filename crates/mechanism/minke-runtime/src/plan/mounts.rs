@@ -356,6 +356,20 @@ fn plan_remount(plan: &mut MountPlan, target: CString, options: &Options) -> Res
     Ok(())
 }
 
+/// Whether a path is an open descriptor of some process: what is open is of the host's mount namespace, where only the parent
+/// can copy it.
+fn is_descriptor(path: &Path) -> bool {
+    let mut words = path.to_str().unwrap_or_default().split('/').skip(1);
+    let is_number = |word: Option<&str>| {
+        word.is_some_and(|word| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    words.next() == Some("proc")
+        && is_number(words.next())
+        && words.next() == Some("fd")
+        && is_number(words.next())
+        && words.next().is_none()
+}
+
 fn plan_bind(
     plan: &mut MountPlan,
     entry: &Mount,
@@ -376,7 +390,7 @@ fn plan_bind(
     let source = inputs.bundle.join(given);
     let depth = options.bind.unwrap_or(Depth::One);
     let idmap = plan_idmap(entry, &options)?;
-    let source = if inputs.parent_opens || idmap.is_some() {
+    let source = if inputs.parent_opens || idmap.is_some() || is_descriptor(&source) {
         let shown = c_path(&source, "mount source")?;
         plan.prepared.push(Prepared { source, depth, idmap });
         BindSource::Prepared(plan.prepared.len() - 1, shown)

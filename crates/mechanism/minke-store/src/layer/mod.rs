@@ -37,6 +37,11 @@ pub(crate) use place::{is_whiteout, remove_tree};
 pub(crate) use unpack::Staged;
 pub(crate) use walk::names as directory_names;
 
+/// Bytes of the files in a tree, as Docker counts them.
+pub fn tree_bytes(root: &Path) -> io::Result<u64> {
+    Ok(usage::of_tree(root)?.bytes)
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum LayerError {
     #[error("no layer {0} in the store")]

@@ -2,7 +2,7 @@
 //! and shared blocks where the filesystem can.
 
 use std::collections::HashMap;
-use std::ffi::{CString, OsStr};
+use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    self, AtFlags, CWD, FileType, Gid, Mode, OFlags, SeekFrom, Timespec, Timestamps, Uid, XattrFlags,
+    self, AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, SeekFrom, Timespec, Timestamps, Uid, XattrFlags,
 };
 use rustix::io::Errno;
 
@@ -21,17 +21,22 @@ const DEPTH_MAX: usize = 400;
 
 /// Copies the merged view of `stack` into the existing directory `target`.
 pub(super) fn copy_stack(stack: &Stack, target: &Path) -> io::Result<()> {
-    let root = stack.root()?;
-    let mut copier = Copier { links: HashMap::new() };
-    copier.directory(&root, &open_dir(target)?, &mut PathBuf::from(target), 0)
+    copy_directory(&stack.root()?, &open_dir(target)?)
 }
 
-struct Copier {
-    /// Where an inode with several names was copied to first.
+/// Copies what is in a merged directory into the directory `to`.
+pub(super) fn copy_directory(from: &MergedDir, to: &OwnedFd) -> io::Result<()> {
+    let mut copier = Copier { root: to, links: HashMap::new() };
+    copier.directory(from, to, &mut PathBuf::new(), 0)
+}
+
+struct Copier<'a> {
+    root: &'a OwnedFd,
+    /// Where an inode with several names was copied to first, from the root of the copy.
     links: HashMap<(u64, u64), PathBuf>,
 }
 
-impl Copier {
+impl Copier<'_> {
     fn directory(
         &mut self,
         from: &MergedDir,
@@ -64,7 +69,7 @@ impl Copier {
         if found.stat.st_nlink > 1 {
             let inode = (found.stat.st_dev as u64, found.stat.st_ino as u64);
             if let Some(first) = self.links.get(&inode) {
-                return Ok(fs::linkat(CWD, first, to, name, AtFlags::empty())?);
+                return link(self.root, first, to, name);
             }
             self.links.insert(inode, path.to_owned());
         }
@@ -84,6 +89,20 @@ impl Copier {
         }
         dress(to, name, found)
     }
+}
+
+/// Gives a file of the copy another name. No link on the way is followed, whoever may have put one there meanwhile.
+fn link(root: &OwnedFd, first: &Path, to: &OwnedFd, name: &CString) -> io::Result<()> {
+    let Some((parent, last)) = first.parent().zip(first.file_name()) else {
+        return Err(io::ErrorKind::NotFound.into());
+    };
+    if parent.as_os_str().is_empty() {
+        return Ok(fs::linkat(root, last, to, name, AtFlags::empty())?);
+    }
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let parent = fs::openat2(root, parent, flags, Mode::empty(), resolve)?;
+    Ok(fs::linkat(parent, last, to, name, AtFlags::empty())?)
 }
 
 /// Shares the blocks if the filesystem can, else copies stretch by stretch, so that holes stay holes.
@@ -111,14 +130,14 @@ fn copy_bytes(from: &File, to: &File) -> io::Result<()> {
 }
 
 /// Owner, mode, attributes and times of `found` onto `name` in `to`.
-fn dress(to: &OwnedFd, name: &CString, found: &Found) -> io::Result<()> {
+pub(super) fn dress(to: &OwnedFd, name: &CStr, found: &Found) -> io::Result<()> {
     let stat = &found.stat;
     let owner = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
     fs::chownat(to, name, Some(owner.0), Some(owner.1), AtFlags::SYMLINK_NOFOLLOW)?;
     if found.kind() != FileType::Symlink {
         fs::chmodat(to, name, Mode::from_raw_mode(stat.st_mode), AtFlags::empty())?;
     }
-    copy_attributes(found.holder().as_fd(), to.as_fd(), name)?;
+    copy_attributes((found.holder().as_fd(), found.name()), (to.as_fd(), name))?;
     let at = |tv_sec, nanoseconds: u64| Timespec { tv_sec, tv_nsec: nanoseconds as _ };
     #[expect(clippy::unnecessary_cast, reason = "field types differ between architectures")]
     let times = Timestamps {
@@ -128,8 +147,8 @@ fn dress(to: &OwnedFd, name: &CString, found: &Found) -> io::Result<()> {
     Ok(fs::utimensat(to, name, &times, AtFlags::SYMLINK_NOFOLLOW)?)
 }
 
-fn copy_attributes(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CString) -> io::Result<()> {
-    let path = |dir: BorrowedFd<'_>| {
+fn copy_attributes(from: (BorrowedFd<'_>, &CStr), to: (BorrowedFd<'_>, &CStr)) -> io::Result<()> {
+    let path = |(dir, name): (BorrowedFd<'_>, &CStr)| {
         [format!("/proc/self/fd/{}/", dir.as_raw_fd()).as_bytes(), name.to_bytes()].concat()
     };
     let (from, to) = (path(from), path(to));

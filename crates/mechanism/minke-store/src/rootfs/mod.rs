@@ -7,6 +7,7 @@
 mod copy;
 pub(crate) mod overlay;
 mod points;
+mod seed;
 mod vfs;
 
 use std::io::{self, Write};
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::layer::Change;
 
 pub use overlay::Overlay;
+pub use seed::{Seeded, parts, seed};
 pub use vfs::Vfs;
 
 #[derive(Debug, thiserror::Error)]

@@ -115,17 +115,6 @@ fn what_the_host_cannot_do_is_a_warning() {
 }
 
 #[test]
-fn what_comes_later_is_refused_with_a_sentence() {
-    let later = [
-        HostConfig { volumes_from: Some(vec!["a".into()]), ..HostConfig::default() },
-        HostConfig { volume_driver: "nfs".into(), ..HostConfig::default() },
-    ];
-    for host in later {
-        assert!(refused(host).contains("not built yet"));
-    }
-}
-
-#[test]
 fn what_does_not_go_with_a_network_mode_is_refused_in_dockers_words() {
     let joined = || HostConfig { network_mode: "container:a".into(), ..HostConfig::default() };
     let links = Some(vec!["a:b".to_owned()]);
