@@ -4,11 +4,16 @@
 //! |---|---|
 //! | `chapter1.rs`, `chapter2.rs`, `chapter4.rs`, `chapter5.rs` | the book's scenarios; each test carries the scenario's id |
 //! | `isolation.rs` | what a container can and cannot see of its host |
+//! | `endurance.rs` | restarts of the daemon under eight clients; `cargo xtask endurance` runs it for as long as one likes |
+//! | `life.rs` | restart policies, a reboot of the host, stopping and freezing, memory, many containers |
+//! | `health.rs` | health checks |
+//! | `choosing.rs` | filters, names and prefixes, events, wait |
 //! | `networks.rs` | networks as other hosts see them; names; the daemon killed; docker-compose |
 //! | `clients.rs` | the unmodified `docker` CLI and Python's `docker` package |
 //! | `command_line.rs` | minke's own CLI: flags, texts, exit statuses, terminals |
 //! | `images.rs` | load, save, import, tag, rmi, history, prune |
 //! | `hostile.rs` | archives that want out of their layer |
+//! | `upgrade.rs` | the binary changes under running containers |
 //! | `crash.rs` | the daemon killed at bad moments |
 //! | `pressure.rs` | fork bombs, memory hogs, floods |
 //! | `runtimes.rs` | `minke-oci` under Podman, and beside runc |

@@ -1,9 +1,10 @@
-//! The project's helper: `cargo xtask test | fixtures | bench | tidy | dist | vm`.
+//! The project's helper: `cargo xtask test | endurance | fixtures | bench | tidy | dist | vm`.
 //!
 //! One entry for people and for CI. Every step prints the command that repeats it alone.
 
 mod bench;
 mod dist;
+mod endurance;
 mod fixtures;
 mod step;
 mod test;
@@ -16,6 +17,8 @@ const HELP: &str = "\
 cargo xtask COMMAND
 
   test [AREA…]     everything that CI runs; with areas (names of files in tests/), only those end-to-end tests
+  endurance [--minutes N] [--restarts N]
+                   restarts of the daemon under eight clients, 10 minutes and 100 restarts when nothing is said
   fixtures         the images that tests and benchmarks run, made from Debian's packages
   bench            minke beside Docker, Podman, crun and runc, whichever are here
   tidy             the rules of the repository: layers, file sizes, names in the documents, licences
@@ -30,6 +33,7 @@ fn main() -> ExitCode {
     let result = match command.as_str() {
         "test" => test::main(&rest),
         "bench" => bench::main(&rest),
+        "endurance" => endurance::main(&rest),
         "fixtures" => fixtures::main(),
         "tidy" => tidy::main(),
         "dist" => dist::main(),

@@ -274,6 +274,14 @@ impl Daemon {
         self.minke(&["inspect", "--format", format, name]).ok().text().to_owned()
     }
 
+    /// What happened to one container, in a template's form.
+    #[track_caller]
+    pub fn events_of(&self, name: &str, format: &str) -> Vec<String> {
+        let (now, filter) = (crate::now_and_a_second().to_string(), format!("container={name}"));
+        let args = ["events", "--since", "0", "--until", &now, "--filter", &filter, "--format", format];
+        self.docker(&args).ok().stdout.lines().map(str::to_owned).collect()
+    }
+
     /// kill -9, and waits until it is gone.
     pub fn kill(&mut self) {
         self.end(Signal::KILL);
@@ -312,7 +320,10 @@ impl Drop for Daemon {
         if self.process.is_none() && self.peer.is_none() {
             self.spawn();
         }
-        let ids = self.minke(&["ps", "-aq", "--no-trunc"]);
+        // A real Docker that others use too keeps what is not named as tests name things there.
+        let shared = self.peer.is_some() && std::env::var_os("MINKE_PEER_SHARED").is_some();
+        let own = if shared { "name=^mkt" } else { "name=" };
+        let ids = self.minke(&["ps", "-aq", "--no-trunc", "--filter", own]);
         let ids: Vec<&str> = ids.stdout.split_whitespace().collect();
         if !ids.is_empty() {
             let removed = self.minke(&[&["rm", "-f"], &ids[..]].concat());

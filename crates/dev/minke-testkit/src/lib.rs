@@ -39,3 +39,17 @@ pub fn wait_until(what: &str, limit: Duration, mut probe: impl FnMut() -> bool) 
         std::thread::sleep(Duration::from_millis(10));
     }
 }
+
+/// A name for a thing of a test's, unique on a real Docker that others use too.
+#[must_use]
+pub fn unique(name: &str) -> String {
+    format!("mkt-{}-{name}", std::process::id())
+}
+
+/// Seconds since 1970, and one: everything that happened so far is before it.
+#[must_use]
+#[track_caller]
+pub fn now_and_a_second() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.expect("a clock after 1970").as_secs() + 1
+}

@@ -267,7 +267,7 @@ impl Containers {
     }
 
     /// A frozen program cannot die: it is thawed so that the signal reaches it.
-    async fn resume_for_signal(&self, container: &Container) {
+    pub(super) async fn resume_for_signal(&self, container: &Container) {
         if container.phase() == Phase::Paused
             && self.order(container, Body::Resume, "Cannot unpause container").await.is_ok()
         {

@@ -45,7 +45,7 @@ impl Containers {
         let progress = container.progress.subscribe();
         container.change_life(|life| life.by_hand = true);
         match self.signal(container, super::signal::KILL).await {
-            Ok(()) => {}
+            Ok(()) => self.resume_for_signal(container).await,
             Err(_) if !container.phase().is_live() => return Ok(()),
             Err(error) => {
                 let text =

@@ -4,7 +4,7 @@ use super::Event;
 use crate::filters::Filters;
 
 /// Whether `event` passes `filters`, by Docker's rules: an exec action matches by its name before the colon, and a
-/// container or image may be given by id, by a prefix of it, or by name.
+/// container may be given by the beginning of its id or name, an image by id or name.
 pub(super) fn passes(event: &Event, filters: &Filters) -> bool {
     if filters.is_empty() {
         return true;
@@ -32,7 +32,10 @@ fn thing_matches(event: &Event, filters: &Filters, kind: &str) -> bool {
     event.kind == kind
         && filters.any(kind, |wanted| {
             event.id.starts_with(wanted)
-                || event.attributes.get("name").is_some_and(|name| name == wanted.trim_start_matches('/'))
+                || event
+                    .attributes
+                    .get("name")
+                    .is_some_and(|name| name.starts_with(wanted.trim_start_matches('/')))
         })
 }
 

@@ -166,7 +166,8 @@ fn wait_again(session: &Session, id: &str) -> Outcome {
                     answer.get("StatusCode").and_then(Value::as_i64).unwrap_or(125),
                 ));
             }
-            Err(error @ ClientError::Refused { .. }) => return Err(error.into()),
+            // The start was undone, or it ended and is gone: nobody knows its status any more.
+            Err(error @ ClientError::Refused { .. }) => return Err(Failure { code: 125, ..error.into() }),
             Err(error) => last = Some(error),
         }
         std::thread::sleep(std::time::Duration::from_millis(200));

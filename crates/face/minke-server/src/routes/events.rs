@@ -5,6 +5,7 @@ use futures_util::stream;
 use minke_api::compat;
 use minke_api::compat::streams::EventsFormat;
 use minke_api::system::{Actor, EventMessage};
+use minke_engine::clock::Moment;
 use minke_engine::events::Event;
 
 use super::{filters, moment};
@@ -13,7 +14,10 @@ use crate::http::{Call, Failure};
 use crate::serve::Shared;
 
 pub(super) fn follow(shared: &Shared, call: &Call) -> Outcome {
-    let (since, until) = (moment(call, "since")?, moment(call, "until")?);
+    // Elsewhere zero stands for no moment at all; events since zero are all that are kept.
+    let from_the_start = call.query.text("since") == Some("0");
+    let since = if from_the_start { Some(Moment::NEVER) } else { moment(call, "since")? };
+    let until = moment(call, "until")?;
     if let (Some(since), Some(until)) = (since, until)
         && since > until
     {
