@@ -226,6 +226,34 @@ fn s5_03_dns_set() {
     drop(fixture);
 }
 
+/// A name server on a loopback address that is given to a container is the container's own; the host's is not asked.
+#[test]
+fn a_server_on_loopback_is_the_containers_own() {
+    let daemon = Daemon::start();
+    let loopback: SocketAddr = "127.0.0.1:53".parse().expect("an address");
+    let _hosts =
+        Names::serve(&daemon.host_netns(), loopback, &[("where.example", Ipv4Addr::new(10, 1, 1, 1))]);
+    for client in BOTH {
+        daemon.run(client, &["network", "create", "mkt-own"]).ok().done();
+        for (name, network) in [("user", "mkt-own"), ("plain", "bridge")] {
+            let (name, network) =
+                (format!("{name}-{client:?}"), ["--network", network, "--dns", "127.0.0.1"]);
+            sleeper(&daemon, client, &name, &network);
+            let ask = || daemon.run(client, &["exec", &name, "nslookup", "-type=a", "where.example"]);
+            assert!(!ask().stdout.contains("10.1.1.1"), "the host's server was asked");
+            let own = Names::serve(
+                &daemon.netns_of(&name),
+                loopback,
+                &[("where.example", Ipv4Addr::new(10, 2, 2, 2))],
+            );
+            ask().ok().says("10.2.2.2").done();
+            drop(own);
+            daemon.run(client, &["rm", "-f", &name]).ok().done();
+        }
+        daemon.run(client, &["network", "rm", "mkt-own"]).ok().done();
+    }
+}
+
 /// S5-04.
 #[test]
 fn s5_04_hosts_file() {

@@ -322,6 +322,164 @@ fn addresses_are_those_that_were_asked_for() {
 }
 
 #[test]
+fn interfaces_are_called_set_and_preferred_as_asked_in_run_and_in_connect() {
+    let daemon = Daemon::start();
+    const IFNAME: &str = "driver-opt=com.docker.network.endpoint.ifname=";
+    const SYSCTLS: &str = "driver-opt=com.docker.network.endpoint.sysctls=";
+    for client in BOTH {
+        let run = |args: &[&str]| daemon.run(client, args).ok().text().to_owned();
+        run(&[
+            "network",
+            "create",
+            "--ipv6",
+            "--subnet",
+            "fd00:81::/64",
+            "--subnet",
+            "10.214.81.0/24",
+            "mkt-six",
+        ]);
+        run(&["network", "create", "--subnet", "10.214.82.0/24", "mkt-way"]);
+        let six = format!(
+            "name=mkt-six,ip6=fd00:81::7,ip=10.214.81.7,{IFNAME}lan0,\"{SYSCTLS}net.ipv4.conf.IFNAME.log_martians=1,\
+             net.ipv6.conf.IFNAME.autoconf=0\""
+        );
+        sleeper(&daemon, client, "box", &["--network", &six, "--network", "name=mkt-way,gw-priority=5"]);
+        let inside = |args: &[&str]| run(&[&["exec", "box"], args].concat());
+        let lan0 = inside(&["ip", "addr", "show", "lan0"]);
+        for part in ["inet 10.214.81.7/24", "inet6 fd00:81::7/64", "inet6 fe80::"] {
+            assert!(lan0.contains(part), "{part}: {lan0}");
+        }
+        assert_eq!(inside(&["cat", "/proc/sys/net/ipv4/conf/lan0/log_martians"]), "1");
+        assert_eq!(inside(&["cat", "/proc/sys/net/ipv6/conf/lan0/autoconf"]), "0");
+        // The other one has the first free name, and carries what goes out of IPv4; IPv6 has only one way.
+        let via = || inside(&["ip", "route", "show", "default"]);
+        assert!(via().contains("via 10.214.82.1 dev eth0"), "{}", via());
+        let six = inside(&["ip", "-6", "route", "show", "default"]);
+        assert!(six.contains("via fd00:81::1 dev lan0"), "{six}");
+
+        // A network that is joined later may be preferred, and named; leaving it leads back.
+        run(&["network", "create", "--subnet", "10.214.83.0/24", "mkt-late"]);
+        run(&[
+            "network",
+            "connect",
+            "--ip",
+            "10.214.83.9",
+            "--gw-priority",
+            "9",
+            "--driver-opt",
+            "com.docker.network.endpoint.ifname=late0",
+            "--driver-opt",
+            "com.docker.network.endpoint.sysctls=net.ipv4.conf.IFNAME.log_martians=1",
+            "mkt-late",
+            "box",
+        ]);
+        assert!(inside(&["ip", "addr", "show", "late0"]).contains("inet 10.214.83.9/24"));
+        assert_eq!(inside(&["cat", "/proc/sys/net/ipv4/conf/late0/log_martians"]), "1");
+        assert!(via().contains("via 10.214.83.1 dev late0"), "{}", via());
+        let priority = "{{(index .NetworkSettings.Networks \"mkt-late\").GwPriority}}";
+        assert_eq!(daemon.inspect("box", priority), "9");
+        run(&["network", "disconnect", "mkt-late", "box"]);
+        assert!(via().contains("via 10.214.82.1 dev eth0"), "{}", via());
+        // Started again it is the same.
+        run(&["restart", "-t", "0", "box"]);
+        assert!(via().contains("via 10.214.82.1 dev eth0"), "{}", via());
+        assert!(inside(&["ip", "addr", "show", "lan0"]).contains("inet6 fd00:81::7/64"));
+
+        // The short form, and what cannot be.
+        let six = run(&[
+            "run",
+            "--rm",
+            "--network",
+            "mkt-six",
+            "--ip6",
+            "fd00:81::9",
+            "busybox",
+            "ip",
+            "-6",
+            "addr",
+        ]);
+        assert!(six.contains("inet6 fd00:81::9/64"), "{six}");
+        for (network, complaint) in [
+            (
+                "name=mkt-six,ip6=fd00:99::1",
+                "no configured subnet or ip-range contain the IP address fd00:99::1",
+            ),
+            ("name=mkt-six,driver-opt=com.docker.network.endpoint.ifname=lo", "lo"),
+            (
+                "name=mkt-six,driver-opt=com.docker.network.endpoint.sysctls=net.ipv4.ip_forward=1",
+                "unrecognised network interface sysctl 'net.ipv4.ip_forward=1'",
+            ),
+        ] {
+            daemon
+                .run(client, &["run", "--rm", "--network", network, "busybox", "true"])
+                .exits(125)
+                .complains(complaint)
+                .done();
+        }
+        let all = run(&["ps", "-aq"]);
+        run(&[&["rm", "-f"], &all.lines().collect::<Vec<_>>()[..]].concat());
+        run(&["network", "rm", "mkt-six", "mkt-way", "mkt-late"]);
+    }
+}
+
+#[test]
+fn a_subnet_with_an_address_of_the_host_is_taken_when_it_is_named_and_never_chosen() {
+    let daemon = Daemon::start();
+    let host = daemon.host_pid();
+    ip(host, "link add mktown type bridge");
+    ip(host, "addr add 10.214.90.77/24 dev mktown");
+    ip(host, "link set mktown up");
+    for client in BOTH {
+        daemon.run(client, &["network", "create", "--subnet", "10.214.90.0/24", "mkt-host"]).ok().done();
+        sleeper(&daemon, client, "inner", &["--network", "mkt-host"]);
+        assert_eq!(daemon.address_of("inner", "mkt-host"), "10.214.90.2");
+        daemon
+            .run(client, &["network", "create", "--subnet", "10.214.90.0/25", "mkt-two"])
+            .exits(1)
+            .complains("Pool overlaps with other one on this address space")
+            .done();
+        daemon
+            .run(
+                client,
+                &["network", "create", "--ipv6", "-o", "com.docker.network.driver.mtu=1200", "mkt-two"],
+            )
+            .exits(1)
+            .complains(if daemon.is_peer() {
+                "IPv6"
+            } else {
+                "has IPv6, which needs an MTU of at least 1280, not 1200"
+            })
+            .done();
+        daemon.run(client, &["rm", "-f", "inner"]).ok().done();
+        daemon.run(client, &["network", "rm", "mkt-host"]).ok().done();
+    }
+    ip(host, "link del mktown");
+}
+
+#[test]
+fn a_container_that_spoils_its_hosts_file_harms_nobody() {
+    let daemon = Daemon::start();
+    for client in BOTH {
+        let run = |args: &[&str]| daemon.run(client, args).ok().text().to_owned();
+        run(&["network", "create", "mkt-late"]);
+        sleeper(&daemon, client, "db", &[]);
+        sleeper(&daemon, client, "web", &["--link", "db:database"]);
+        // A tebibyte of holes: the engine, which follows links and networks in that file, does not read it.
+        run(&["exec", "web", "truncate", "-s", "1024G", "/etc/hosts"]);
+        run(&["restart", "-t", "0", "db"]);
+        run(&["network", "connect", "mkt-late", "web"]);
+        run(&["exec", "web", "nslookup", "web", "127.0.0.11"]);
+        run(&["network", "disconnect", "mkt-late", "web"]);
+        assert_eq!(run(&["exec", "web", "stat", "-c", "%s", "/etc/hosts"]), (1_u64 << 40).to_string());
+        // The next start makes it anew.
+        run(&["restart", "-t", "0", "web"]);
+        assert!(run(&["exec", "web", "cat", "/etc/hosts"]).contains("database"));
+        run(&["rm", "-f", "db", "web"]);
+        run(&["network", "rm", "mkt-late"]);
+    }
+}
+
+#[test]
 fn ports_answer_and_names_come_back_when_the_daemon_is_killed() {
     let mut daemon = Daemon::start();
     if daemon.is_peer() {

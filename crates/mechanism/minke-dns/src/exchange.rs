@@ -16,11 +16,12 @@ use minke_sys::datagrams::Peer;
 use rustix::{
     event::epoll::{self, EventData, EventFlags},
     io::Errno,
-    net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType},
+    net::{RecvFlags, SendFlags, SocketType},
 };
 
 use crate::{
     server::{Kind, token},
+    upstream::Upstreams,
     wire::{self, Answer, Code, LONGEST, PLAIN, Question},
 };
 
@@ -58,7 +59,7 @@ struct Exchange {
     asked: u16,
     /// The longest answer that its asker takes.
     limit: usize,
-    servers: Rc<[SocketAddr]>,
+    servers: Rc<Upstreams>,
     turn: usize,
     way: Way,
     /// A cut answer, in case that the whole one cannot be had.
@@ -126,7 +127,7 @@ impl Exchanges {
         asker: u64,
         client: Client,
         question: &Question<'_>,
-        servers: &Rc<[SocketAddr]>,
+        servers: &Rc<Upstreams>,
     ) -> Option<Done> {
         let limit = match client {
             Client::Datagram(_) => question.limit(),
@@ -153,16 +154,19 @@ impl Exchanges {
     /// Asks the server whose turn it is, or the next that can be asked; without one the exchange ends.
     fn ask(&mut self, epoll: BorrowedFd<'_>, key: u64) -> Option<Done> {
         let exchange = self.under_way.get_mut(&key)?;
-        while let Some(server) = exchange.servers.get(exchange.turn).copied() {
+        while let Some(server) = exchange.servers.addresses.get(exchange.turn).copied() {
             let id = self.chance.number();
             wire::set_id(&mut exchange.query, id);
             let by_stream = matches!(exchange.client, Client::Stream(_)) || exchange.cut.is_some();
             exchange.way = Way::None;
-            let begun = if by_stream {
-                begin_stream(epoll, server, key)
-            } else {
-                begin_datagram(epoll, server, key, &exchange.query)
-            };
+            let kind = if by_stream { SocketType::STREAM } else { SocketType::DGRAM };
+            let begun = exchange.servers.open(server, kind).and_then(|socket| {
+                if by_stream {
+                    begin_stream(epoll, socket, server, key)
+                } else {
+                    begin_datagram(epoll, socket, server, key, &exchange.query)
+                }
+            });
             if let Ok(way) = begun {
                 exchange.way = way;
                 exchange.deadline = Instant::now() + PATIENCE;
@@ -280,17 +284,17 @@ fn failure(query: &[u8]) -> Vec<u8> {
     answer
 }
 
-fn open(server: SocketAddr, kind: SocketType) -> Result<OwnedFd, Errno> {
-    let family = if server.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)
-}
-
 fn watch(epoll: BorrowedFd<'_>, socket: &OwnedFd, key: u64, interest: EventFlags) -> Result<(), Errno> {
     epoll::add(epoll, socket, EventData::new_u64(token(Kind::Exchange, key)), interest)
 }
 
-fn begin_datagram(epoll: BorrowedFd<'_>, server: SocketAddr, key: u64, query: &[u8]) -> Result<Way, Errno> {
-    let socket = open(server, SocketType::DGRAM)?;
+fn begin_datagram(
+    epoll: BorrowedFd<'_>,
+    socket: OwnedFd,
+    server: SocketAddr,
+    key: u64,
+    query: &[u8],
+) -> Result<Way, Errno> {
     // The kernel chooses a port at random here, and takes datagrams from nowhere else.
     rustix::net::connect(&socket, &server)?;
     rustix::net::send(&socket, query, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?;
@@ -298,8 +302,7 @@ fn begin_datagram(epoll: BorrowedFd<'_>, server: SocketAddr, key: u64, query: &[
     Ok(Way::Datagram(socket))
 }
 
-fn begin_stream(epoll: BorrowedFd<'_>, server: SocketAddr, key: u64) -> Result<Way, Errno> {
-    let socket = open(server, SocketType::STREAM)?;
+fn begin_stream(epoll: BorrowedFd<'_>, socket: OwnedFd, server: SocketAddr, key: u64) -> Result<Way, Errno> {
     match rustix::net::connect(&socket, &server) {
         Ok(()) | Err(Errno::INPROGRESS) => {}
         Err(errno) => return Err(errno),

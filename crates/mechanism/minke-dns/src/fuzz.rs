@@ -21,7 +21,7 @@ impl Desk {
         for network in networks {
             tables.of(&network.id).borrow_mut().update(network.clone());
         }
-        let sight = Sight::new(view.clone(), &mut tables);
+        let sight = Sight::new(view.clone(), &mut tables, None);
         Self { tables, sight }
     }
 

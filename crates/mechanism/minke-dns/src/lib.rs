@@ -21,6 +21,7 @@ mod resolver;
 mod server;
 mod stream;
 mod table;
+mod upstream;
 mod view;
 mod wire;
 

@@ -1,9 +1,10 @@
 //! What a question means to its asker: addresses of a neighbour, nothing although the name exists, or somebody else's business.
 
-use std::{cell::RefCell, collections::HashMap, net::SocketAddr, rc::Rc};
+use std::{cell::RefCell, collections::HashMap, os::fd::OwnedFd, rc::Rc};
 
 use crate::{
     table::{Entry, Table},
+    upstream::Upstreams,
     view::View,
     wire::{Answer, Code, Name, Question, kind},
 };
@@ -15,7 +16,7 @@ const CLASS_ANY: u16 = 255;
 #[derive(Debug, Default)]
 pub(crate) struct Sight {
     networks: Vec<Network>,
-    pub(crate) upstreams: Rc<[SocketAddr]>,
+    pub(crate) upstreams: Rc<Upstreams>,
     forward: bool,
     ndots_set: bool,
 }
@@ -64,7 +65,8 @@ impl Tables {
 }
 
 impl Sight {
-    pub(crate) fn new(view: View, tables: &mut Tables) -> Self {
+    /// `socket` is one of the container's.
+    pub(crate) fn new(view: View, tables: &mut Tables, socket: Option<&OwnedFd>) -> Self {
         let networks = view
             .networks
             .into_iter()
@@ -83,7 +85,7 @@ impl Sight {
             .collect();
         Self {
             networks,
-            upstreams: view.upstreams.into_iter().take(SERVERS).collect(),
+            upstreams: Rc::new(Upstreams::new(view.upstreams, socket.filter(|_| view.own_loopback))),
             forward: view.forward,
             ndots_set: view.ndots_set,
         }
@@ -156,15 +158,12 @@ impl Sight {
         if self.ndots_set && (v4 || v6) && !any && name.labels() <= 1 {
             return Outcome::Answered(begin(buffer).finish(Code::NoError));
         }
-        if !self.forward || self.upstreams.is_empty() {
+        if !self.forward || self.upstreams.addresses.is_empty() {
             return Outcome::Answered(begin(buffer).finish(Code::ServFail));
         }
         Outcome::Forward
     }
 }
-
-/// Most servers that are tried, as with Docker.
-const SERVERS: usize = 3;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Pass {

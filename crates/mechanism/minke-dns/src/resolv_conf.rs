@@ -64,6 +64,8 @@ pub struct Planned {
     pub text: String,
     /// Where the embedded resolver passes questions on to.
     pub upstreams: Vec<IpAddr>,
+    /// [`crate::View::own_loopback`].
+    pub own_loopback: bool,
     /// [`crate::View::ndots_set`].
     pub ndots_set: bool,
 }
@@ -114,7 +116,7 @@ pub fn plan_embedded(host: &ResolvConf, path: &str, overrides: &Overrides) -> Pl
         .map(|server| if ours { server.to_string() } else { format!("host({server})") })
         .collect::<Vec<_>>();
     let text = draft.write(path, " (internal resolver)", &[EMBEDDED.to_owned()], &servers);
-    Planned { text, upstreams, ndots_set }
+    Planned { text, upstreams, own_loopback: ours, ndots_set }
 }
 
 /// The file of a container without it. `path` is where `host` was read.
@@ -135,7 +137,8 @@ pub fn plan_plain(host: &ResolvConf, path: &str, overrides: &Overrides, place: P
     }
     let servers: Vec<String> = draft.conf.servers.iter().map(IpAddr::to_string).collect();
     let ndots_set = draft.ndots().is_some();
-    Planned { text: draft.write(path, transform, &servers, &[]), upstreams: Vec::new(), ndots_set }
+    let text = draft.write(path, transform, &servers, &[]);
+    Planned { text, ndots_set, ..Planned::default() }
 }
 
 /// A file on its way.

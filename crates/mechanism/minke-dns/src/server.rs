@@ -240,14 +240,14 @@ impl Server {
                 Command::Serve { key, container, udp, tcp, view } => {
                     self.stop(&container);
                     self.keys.insert(container.clone(), key);
-                    let sight = Sight::new(view, &mut self.tables);
+                    let sight = Sight::new(view, &mut self.tables, Some(&udp));
                     let streams = VecDeque::new();
                     self.askers.insert(key, Asker { container, udp, tcp, sight, waiting: 0, streams });
                 }
                 Command::Look { container, view } => {
                     let key = self.keys.get(&container);
                     if let Some(asker) = key.and_then(|key| self.askers.get_mut(key)) {
-                        asker.sight = Sight::new(view, &mut self.tables);
+                        asker.sight = Sight::new(view, &mut self.tables, Some(&asker.udp));
                     }
                 }
                 Command::Stop { container } => self.stop(&container),

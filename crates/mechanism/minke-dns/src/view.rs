@@ -36,8 +36,10 @@ pub struct View {
     /// The networks it is on, the first preferred.
     pub networks: Vec<NetworkView>,
     /// Where everything else is asked, in this order; at most three are tried. They are reached from the daemon's network
-    /// namespace, the host's loopback included.
+    /// namespace, the host's loopback included, unless `own_loopback`.
     pub upstreams: Vec<SocketAddr>,
+    /// Upstreams on a loopback address are the container's own: a person chose them for it.
+    pub own_loopback: bool,
     /// Whether anything is passed on at all: not when every network it is on is internal.
     pub forward: bool,
     /// The person set `ndots` above zero: names of one label are then not passed on, so that the asker goes on to its

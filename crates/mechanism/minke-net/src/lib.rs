@@ -26,6 +26,7 @@ pub mod network;
 mod nft;
 #[cfg(test)]
 mod one_bridge;
+mod parent;
 mod place;
 mod plug;
 mod plugger;
@@ -49,6 +50,7 @@ pub use isolated::IsolatedNamespaces;
 pub use namespace::NamespaceError;
 pub use netlink::NetlinkError;
 pub use network::{
-    BridgeSpec, Driver, FamilyFacts, MacvlanMode, MacvlanSpec, NetworkFacts, NetworkSpec, SubnetSpec,
+    BridgeSpec, Driver, FamilyFacts, GatewayMode, MacvlanMode, MacvlanSpec, NetworkFacts, NetworkSpec,
+    SubnetSpec,
 };
 pub use ports::{Binding, Hole, PortWish, Protocol, Proxy, Published};

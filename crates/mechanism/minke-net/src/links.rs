@@ -40,6 +40,7 @@ const IFLA_INFO_SLAVE_DATA: u16 = 5;
 const IFLA_BRPORT_MODE: u16 = 4;
 const IFLA_BRPORT_ISOLATED: u16 = 33;
 const IFLA_MACVLAN_MODE: u16 = 1;
+const IFLA_VLAN_ID: u16 = 1;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 const ADDR_GEN_MODE_EUI64: u8 = 0;
 const ADDR_GEN_MODE_NONE: u8 = 1;
@@ -207,6 +208,45 @@ impl Batch {
             m.bytes(IFLA_ADDRESS, &mac.0);
             m.u32(IFLA_MTU, mtu);
             m.nest(IFLA_LINKINFO, |m| m.text(IFLA_INFO_KIND, "bridge"));
+        });
+    }
+
+    /// A VLAN of the parent.
+    pub(crate) fn add_vlan(&mut self, name: &str, parent: u32, number: u16) {
+        self.push(format!("add VLAN {name}"), RTM_NEWLINK, CREATE | EXCLUSIVE, |m| {
+            m.fixed(&link_fixed(0, 0, 0));
+            m.text(IFLA_IFNAME, name);
+            m.u32(IFLA_LINK, parent);
+            m.nest(IFLA_LINKINFO, |m| {
+                m.text(IFLA_INFO_KIND, "vlan");
+                m.nest(IFLA_INFO_DATA, |m| m.bytes(IFLA_VLAN_ID, &number.to_ne_bytes()));
+            });
+        });
+    }
+
+    /// A link that leads nowhere.
+    pub(crate) fn add_dummy(&mut self, name: &str) {
+        self.push(format!("add link {name}"), RTM_NEWLINK, CREATE | EXCLUSIVE, |m| {
+            m.fixed(&link_fixed(0, 0, 0));
+            m.text(IFLA_IFNAME, name);
+            m.nest(IFLA_LINKINFO, |m| m.text(IFLA_INFO_KIND, "dummy"));
+        });
+    }
+
+    /// A pair with both ends here.
+    pub(crate) fn add_plain_pair(&mut self, name: &str, other: &str) {
+        self.push(format!("add link {name}"), RTM_NEWLINK, CREATE | EXCLUSIVE, |m| {
+            m.fixed(&link_fixed(0, 0, 0));
+            m.text(IFLA_IFNAME, name);
+            m.nest(IFLA_LINKINFO, |m| {
+                m.text(IFLA_INFO_KIND, "veth");
+                m.nest(IFLA_INFO_DATA, |m| {
+                    m.nest(VETH_INFO_PEER, |m| {
+                        m.fixed(&link_fixed(0, 0, 0));
+                        m.text(IFLA_IFNAME, other);
+                    });
+                });
+            });
         });
     }
 

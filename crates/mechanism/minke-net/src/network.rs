@@ -27,6 +27,19 @@ pub struct NetworkSpec {
     pub mtu: u32,
 }
 
+impl NetworkSpec {
+    /// Whether the network is cut off from its own host too, by one version of IP: it has no gateway.
+    #[must_use]
+    pub fn isolates(&self, v6: bool) -> bool {
+        matches!(&self.driver, Driver::Bridge(bridge) if bridge.mode(v6) == GatewayMode::Isolated)
+    }
+
+    /// Whether the network's link gets no address of one version of IP.
+    pub(crate) fn inhibits(&self, v6: bool) -> bool {
+        self.isolates(v6) || matches!(&self.driver, Driver::Bridge(bridge) if bridge.inhibit_ipv4 && !v6)
+    }
+}
+
 /// What carries a network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Driver {
@@ -50,11 +63,52 @@ pub struct BridgeSpec {
     /// address of both families.
     #[serde(default)]
     pub host_binding: Option<IpAddr>,
+    /// `com.docker.network.bridge.gateway_mode_ipv4`.
+    #[serde(default)]
+    pub mode4: GatewayMode,
+    /// `com.docker.network.bridge.gateway_mode_ipv6`.
+    #[serde(default)]
+    pub mode6: GatewayMode,
+    /// `com.docker.network.bridge.inhibit_ipv4`: the gateway is somebody else's, the bridge has no IPv4 address.
+    #[serde(default)]
+    pub inhibit_ipv4: bool,
+}
+
+/// How containers of a network are reached by one version of IP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GatewayMode {
+    /// By published ports of the host, which are rewritten.
+    #[default]
+    Nat,
+    /// Besides at every port of their own addresses, by whoever routes there.
+    NatUnprotected,
+    /// At their own addresses alone: what is published is open there, and nothing is rewritten.
+    Routed,
+    /// Not at all, not even by the host: the bridge has no address. Only of internal networks.
+    Isolated,
 }
 
 impl Default for BridgeSpec {
     fn default() -> Self {
-        Self { link: String::new(), admins: false, icc: true, masquerade: true, host_binding: None }
+        Self {
+            link: String::new(),
+            admins: false,
+            icc: true,
+            masquerade: true,
+            host_binding: None,
+            mode4: GatewayMode::Nat,
+            mode6: GatewayMode::Nat,
+            inhibit_ipv4: false,
+        }
+    }
+}
+
+impl BridgeSpec {
+    /// The mode of one version of IP.
+    #[must_use]
+    pub fn mode(&self, v6: bool) -> GatewayMode {
+        if v6 { self.mode6 } else { self.mode4 }
     }
 }
 
@@ -72,7 +126,8 @@ pub enum MacvlanMode {
 /// `-o parent=…` and `-o macvlan_mode=…`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MacvlanSpec {
-    /// The host's link. It must exist; without one the network is internal and stands on a link of its own, which is refused for now.
+    /// The host's link. `LINK.NUMBER` is made as a VLAN of `LINK` if it does not exist; without one the network stands on a link of its
+    /// own, and leads nowhere.
     pub parent: String,
     #[serde(default)]
     pub mode: MacvlanMode,

@@ -9,6 +9,7 @@ use crate::host::{self, ChoiceLock, read_taken};
 use crate::links::{Link, Which};
 use crate::netlink::{Batch, NetlinkError, Socket};
 use crate::network::{BridgeSpec, Driver, FamilyFacts, NetworkFacts, NetworkSpec, SubnetSpec};
+use crate::parent::place_parent;
 use crate::state::Network;
 
 /// How the alias of every bridge begins that an engine made.
@@ -60,20 +61,24 @@ pub(crate) fn place(
     match &spec.driver {
         Driver::Bridge(bridge) => place_bridge(route, config, spec, bridge, own),
         Driver::Macvlan(macvlan) => {
-            let parent = route.read_link(Which::Name(&macvlan.parent)).map_err(|error| {
-                FabricError::Invalid(format!("macvlan parent interface {}: {error}", macvlan.parent))
-            })?;
             let occupied = Occupied { own: own.to_vec(), ..read_occupied(route, None)? };
-            // A macvlan stands in the subnet of its parent: what the host has there is no obstacle.
-            let explicit = Occupied { own: own.to_vec(), ..Occupied::default() };
             let mut spec = spec.clone();
-            let facts = choose(config, &mut spec, None, &occupied, &explicit, macvlan.parent.clone())?;
+            spec.internal |= macvlan.parent.is_empty();
+            let alias = format!("{}{}", alias_of_bridges(&config.mark), spec.id);
+            let parent = place_parent(route, &spec, macvlan, &alias)?;
+            let facts = match choose(config, &mut spec, None, &occupied, parent.name.clone()) {
+                Ok(facts) => facts,
+                Err(error) => {
+                    parent.take_back(route);
+                    return Err(error);
+                }
+            };
             let facts = NetworkFacts {
                 ipv4: facts.ipv4.map(|family| FamilyFacts { link_address: None, ..family }),
                 ipv6: facts.ipv6.map(|family| FamilyFacts { link_address: None, ..family }),
                 ..facts
             };
-            Ok(Network::new(facts, parent.index, false))
+            Ok(Network::new(facts, parent.index, parent.own))
         }
     }
 }
@@ -126,7 +131,7 @@ fn place_bridge(
         .collect();
     let occupied = Occupied { own: own.to_vec(), ..read_occupied(route, index)? };
     let mut spec = spec.clone();
-    let facts = choose(config, &mut spec, Some(&has), &occupied, &occupied, name)?;
+    let facts = choose(config, &mut spec, Some(&has), &occupied, name)?;
     let made = existing.is_none();
     let link = match existing {
         Some(link) => link,
@@ -154,10 +159,18 @@ fn make_bridge(
     config: &FabricConfig,
     facts: &NetworkFacts,
 ) -> Result<Link, NetlinkError> {
-    let mac = match (&facts.ipv4, &facts.ipv6) {
-        (Some(family), _) => Mac::of(v4(family.link_address.unwrap_or(family.gateway))),
-        (None, Some(family)) => Mac::of6(v6(family.link_address.unwrap_or(family.gateway))),
-        (None, None) => Mac::of(Ipv4Addr::from_bits(u32::from_ne_bytes(crate::attach::random_bytes()))),
+    let own = [
+        facts.ipv4.and_then(|family| family.link_address),
+        facts.ipv6.and_then(|family| family.link_address),
+    ];
+    let mac = match own.into_iter().flatten().next() {
+        Some(IpAddr::V4(address)) => Mac::of(address),
+        Some(IpAddr::V6(address)) => Mac::of6(address),
+        // Any address of the network may be a container's, whose hardware address follows from it.
+        None => {
+            let [a, b, c, d] = crate::attach::random_bytes();
+            Mac([0x06, 0x42, a, b, c, d])
+        }
     };
     let alias = format!("{}{}", alias_of_bridges(&config.mark), facts.spec.id);
     let mut batch = Batch::new();
@@ -167,20 +180,6 @@ fn make_bridge(
     let mut link = route.read_link(Which::Name(&facts.link))?;
     link.alias = alias;
     Ok(link)
-}
-
-fn v4(address: IpAddr) -> Ipv4Addr {
-    match address {
-        IpAddr::V4(address) => address,
-        IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
-    }
-}
-
-fn v6(address: IpAddr) -> Ipv6Addr {
-    match address {
-        IpAddr::V6(address) => address,
-        IpAddr::V4(address) => address.to_ipv6_mapped(),
-    }
 }
 
 /// Addresses, mtu and settings of the bridge.
@@ -249,11 +248,11 @@ pub(crate) fn choose(
     spec: &mut NetworkSpec,
     has: Option<&[IpNet]>,
     occupied: &Occupied,
-    explicit: &Occupied,
     link: String,
 ) -> Result<NetworkFacts, FabricError> {
     let has = has.unwrap_or_default();
     let taken: Vec<IpNet> = [&occupied.own[..], &occupied.addresses, &occupied.wider].concat();
+    let inhibits = [spec.inhibits(false), spec.inhibits(true)];
     let mut ipv4 = None;
     if let Some(subnet) = &mut spec.ipv4 {
         let found = has.iter().find_map(|net| net.v4()).map(IpNet::V4);
@@ -265,12 +264,9 @@ pub(crate) fn choose(
         let Some(net) = chosen.v4() else {
             return Err(FabricError::Invalid(format!("invalid subnet {chosen}: it is not an IPv4 block")));
         };
-        let family = settle(subnet, net.network().into(), explicit)?;
-        ipv4 = Some(FamilyFacts {
-            subnet: net.network(),
-            gateway: family.gateway,
-            link_address: family.link_address,
-        });
+        let (gateway, link_address) = settle(subnet, net.network().into(), &occupied.own)?;
+        let link_address = Some(link_address).filter(|_| !inhibits[0]);
+        ipv4 = Some(FamilyFacts { subnet: net.network(), gateway, link_address });
     }
     let mut ipv6 = None;
     if let Some(subnet) = &mut spec.ipv6 {
@@ -291,12 +287,9 @@ pub(crate) fn choose(
         let Some(net) = chosen.v6() else {
             return Err(FabricError::Invalid(format!("invalid subnet {chosen}: it is not an IPv6 block")));
         };
-        let family = settle(subnet, net.network().into(), explicit)?;
-        ipv6 = Some(FamilyFacts {
-            subnet: net.network(),
-            gateway: family.gateway,
-            link_address: family.link_address,
-        });
+        let (gateway, link_address) = settle(subnet, net.network().into(), &occupied.own)?;
+        let link_address = Some(link_address).filter(|_| !inhibits[1]);
+        ipv6 = Some(FamilyFacts { subnet: net.network(), gateway, link_address });
     }
     Ok(NetworkFacts { spec: spec.clone(), link, ipv4, ipv6 })
 }
@@ -307,14 +300,10 @@ fn adopt(spec: &mut SubnetSpec, found: IpNet) -> IpNet {
     found.network()
 }
 
-struct Settled {
-    gateway: IpAddr,
-    link_address: Option<IpAddr>,
-}
-
-/// Checks a subnet against the rest of its request and against what is occupied, and fills the request in.
-fn settle(spec: &mut SubnetSpec, subnet: IpNet, occupied: &Occupied) -> Result<Settled, FabricError> {
-    if occupied.own.iter().chain(&occupied.addresses).any(|other| other.overlaps(subnet)) {
+/// Checks a subnet against the rest of its request and against the engine's other networks, and fills the request in. Who names a
+/// subnet may have addresses of the host in it, as on Docker.
+fn settle(spec: &mut SubnetSpec, subnet: IpNet, own: &[IpNet]) -> Result<(IpAddr, IpAddr), FabricError> {
+    if own.iter().any(|other| other.overlaps(subnet)) {
         return Err(FabricError::Overlap);
     }
     if let Some(range) =
@@ -336,7 +325,7 @@ fn settle(spec: &mut SubnetSpec, subnet: IpNet, occupied: &Occupied) -> Result<S
     let link_address = spec.link_address.or(spec.gateway).unwrap_or_else(|| first_address(subnet));
     let gateway = spec.gateway.unwrap_or(link_address);
     spec.subnet = Some(subnet);
-    Ok(Settled { gateway, link_address: Some(link_address) })
+    Ok((gateway, link_address))
 }
 
 /// The first address that may be given to something.

@@ -80,7 +80,11 @@ pub struct Binding {
     pub protocol: Protocol,
     pub container_port: u16,
     pub host_ip: IpAddr,
+    /// 0 when it is `routed`.
     pub host_port: u16,
+    /// On a network that is routed: the container's address, at which the port is open. No port of the host's is taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub routed: Option<IpAddr>,
 }
 
 impl Binding {

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 
 use crate::endpoint::Endpoint;
 use crate::fabric::{FabricConfig, FabricError, bracketed};
+use crate::network::{BridgeSpec, GatewayMode};
 use crate::nft::plan::port_element;
 use crate::ports::{Binding, PortWish, Proxy};
 use crate::reserve::{Book, reserve};
@@ -18,6 +19,9 @@ pub(crate) fn target_of(endpoint: &Endpoint, binding: &Binding) -> Option<Socket
 
 /// The proxy that a binding needs, if it needs one: where the kernel cannot do the work, and for ::1.
 pub(crate) fn proxy_of(config: &FabricConfig, endpoint: &Endpoint, binding: &Binding) -> Option<Proxy> {
+    if binding.routed.is_some() {
+        return None;
+    }
     let target = target_of(endpoint, binding)?;
     let every6 = binding.host_ip == IpAddr::V6(Ipv6Addr::UNSPECIFIED);
     let needed = !config.firewall || every6 || port_element(binding, target).is_none();
@@ -37,7 +41,7 @@ pub(crate) struct Bound {
 
 impl Bound {
     pub(crate) fn give_back(&self, book: &mut Book) {
-        for binding in &self.bindings {
+        for binding in self.bindings.iter().filter(|binding| binding.routed.is_none()) {
             book.remove(binding.protocol, binding.host_ip, binding.host_port);
         }
     }
@@ -48,12 +52,12 @@ pub(crate) fn bind_all(
     config: &FabricConfig,
     book: &mut Book,
     endpoint: &Endpoint,
-    host_binding: Option<IpAddr>,
+    bridge: &BridgeSpec,
     wishes: &[PortWish],
 ) -> Result<Bound, FabricError> {
     let mut bound = Bound::default();
     for wish in wishes {
-        if let Err(error) = bind_one(config, book, endpoint, host_binding, wish, &mut bound) {
+        if let Err(error) = bind_one(config, book, endpoint, bridge, wish, &mut bound) {
             bound.give_back(book);
             return Err(error);
         }
@@ -65,17 +69,48 @@ fn bind_one(
     config: &FabricConfig,
     book: &mut Book,
     endpoint: &Endpoint,
-    host_binding: Option<IpAddr>,
+    bridge: &BridgeSpec,
     wish: &PortWish,
     bound: &mut Bound,
 ) -> Result<(), FabricError> {
-    let addresses = addresses_of(config, endpoint, host_binding, wish);
+    let mut addresses = addresses_of(config, endpoint, bridge.host_binding, wish);
+    let is_routed = |address: &IpAddr| routed(endpoint, bridge, *address).is_some();
+    let open = addresses.iter().filter_map(|address| {
+        let routed = routed(endpoint, bridge, *address)?;
+        let (protocol, container_port) = (wish.protocol, wish.container_port);
+        Some(Binding { protocol, container_port, host_ip: *address, host_port: 0, routed: Some(routed) })
+    });
+    let (v6, v4): (Vec<Binding>, Vec<Binding>) = open.partition(|binding| binding.host_ip.is_ipv6());
+    addresses.retain(|address| !is_routed(address));
+    bound.bindings.extend(v4);
+    if !addresses.is_empty() {
+        bind_ports(config, book, endpoint, wish, &addresses, bound)?;
+    }
+    bound.bindings.extend(v6);
+    Ok(())
+}
+
+/// The container's own address, if that is where its ports are open.
+fn routed(endpoint: &Endpoint, bridge: &BridgeSpec, host: IpAddr) -> Option<IpAddr> {
+    let same = endpoint.addresses().find(|address| address.is_ipv4() == host.is_ipv4());
+    same.filter(|address| bridge.mode(address.is_ipv6()) == GatewayMode::Routed)
+}
+
+/// The first port of the wish that is free on all of the addresses.
+fn bind_ports(
+    config: &FabricConfig,
+    book: &mut Book,
+    endpoint: &Endpoint,
+    wish: &PortWish,
+    addresses: &[IpAddr],
+    bound: &mut Bound,
+) -> Result<(), FabricError> {
     let (first, last) = wish.host_ports;
     let any = (first, last) == (0, 0);
     let candidates: Vec<u16> = if any { book.any().collect() } else { (first..=last).collect() };
     let mut refusal = FabricError::Invalid(format!("invalid range of host ports: {first}-{last}"));
     for port in candidates {
-        match bind_port(config, book, endpoint, wish, &addresses, port) {
+        match bind_port(config, book, endpoint, wish, addresses, port) {
             Ok(got) => {
                 for binding in &got.bindings {
                     book.add(binding.protocol, binding.host_ip, binding.host_port);
@@ -148,6 +183,7 @@ fn bind_port(
             container_port: wish.container_port,
             host_ip: *address,
             host_port: port,
+            routed: None,
         };
         let proxied = proxy_of(config, endpoint, &binding).is_some();
         match reserve(wish.protocol, SocketAddr::new(*address, port), proxied) {

@@ -17,10 +17,11 @@ pub(crate) struct Repair {
 }
 
 /// Decides what to do about the links. `bridges`: index of the bridge of each network by its id; `port_alias` and `bridge_alias` are how
-/// every alias of ours begins.
+/// every alias of ours begins; `own` are other links of networks.
 pub(crate) fn plan_repair(
     links: &[Link],
     bridges: &BTreeMap<String, u32>,
+    own: &[u32],
     port_alias: &str,
     bridge_alias: &str,
     live: &[&Endpoint],
@@ -41,8 +42,9 @@ pub(crate) fn plan_repair(
     };
     // A bridge whose network is unknown, and what is on it.
     let unowned_bridge = |link: &Link| {
-        link.kind == "bridge"
+        matches!(link.kind.as_str(), "bridge" | "vlan" | "dummy" | "veth")
             && link.alias.starts_with(bridge_alias)
+            && !own.contains(&link.index)
             && bridges.values().all(|bridge| *bridge != link.index)
     };
     let lost: Vec<u32> = links.iter().filter(|link| unowned_bridge(link)).map(|link| link.index).collect();

@@ -11,7 +11,7 @@ use crate::address::Ipv4Net;
 use crate::allocator::{AllocateError, Allocator, Allocator6};
 use crate::endpoint::{Endpoint, EndpointWish};
 use crate::fabric::FabricError;
-use crate::network::{BridgeSpec, Driver, NetworkFacts};
+use crate::network::{BridgeSpec, Driver, NetworkFacts, SubnetSpec};
 use crate::nft::plan::NetworkRules;
 
 /// An address that is being given back is waited for this long when somebody needs it.
@@ -45,12 +45,15 @@ impl Network {
             let range = facts.spec.ipv6.as_ref().and_then(|spec| spec.range);
             Allocator6::new(family.subnet, range.and_then(crate::address::IpNet::v6))
         });
-        let own = facts
-            .ipv4
-            .iter()
-            .flat_map(|family| [Some(family.gateway), family.link_address])
-            .chain(facts.ipv6.iter().flat_map(|family| [Some(family.gateway), family.link_address]))
-            .flatten();
+        // A gateway that nobody is and nobody named is an address like others.
+        let is_one = |v6: bool, spec: &Option<SubnetSpec>| {
+            !facts.spec.isolates(v6) || spec.as_ref().is_some_and(|spec| spec.gateway.is_some())
+        };
+        let gateway4 = facts.ipv4.filter(|_| is_one(false, &facts.spec.ipv4)).map(|family| family.gateway);
+        let gateway6 = facts.ipv6.filter(|_| is_one(true, &facts.spec.ipv6)).map(|family| family.gateway);
+        let links =
+            [facts.ipv4.and_then(|family| family.link_address), facts.ipv6.and_then(|f| f.link_address)];
+        let own = [gateway4, gateway6].into_iter().chain(links).flatten();
         let aside = [&facts.spec.ipv4, &facts.spec.ipv6];
         let aside = aside.into_iter().flatten().flat_map(|spec| spec.reserved.iter().copied());
         // The gateway may be the link's address, and one may be named twice.
@@ -82,6 +85,7 @@ impl Network {
             masquerade: bridge.masquerade,
             icc: bridge.icc,
             internal: self.facts.spec.internal,
+            modes: [bridge.mode4, bridge.mode6],
         })
     }
 

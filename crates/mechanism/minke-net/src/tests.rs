@@ -323,6 +323,7 @@ fn chains_of_a_bridge_that_is_gone_are_cleaned_away() {
             masquerade: true,
             icc: true,
             internal: false,
+            modes: Default::default(),
         };
         let plan = |bridges: &[&str]| {
             let networks = bridges.iter().map(network).collect();

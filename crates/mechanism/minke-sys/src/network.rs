@@ -1,9 +1,9 @@
-//! The two calls networking needs and rustix does not offer in safe form: a network namespace of the calling thread's own, and
-//! netlink's socket options. Everything else of a netlink socket is rustix's.
+//! The calls networking needs and rustix does not offer in safe form: a network namespace of the calling thread's own, that of a
+//! socket, and netlink's socket options. Everything else of a netlink socket is rustix's.
 
 use std::ffi::c_int;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use rustix::thread::UnshareFlags;
 
@@ -28,6 +28,21 @@ pub fn unshare_network() -> io::Result<()> {
     // SAFETY: unshare_unsafe demands that no flag takes away something other code relies on across the process: CLONE_FILES would
     // (file descriptors). CLONE_NEWNET changes only which namespace this thread's later sockets and sysctls belong to.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }.map_err(io::Error::from)
+}
+
+/// The network namespace that a socket belongs to, which it keeps wherever it is passed.
+///
+/// # Errors
+/// When the kernel refuses, for want of CAP_NET_ADMIN there.
+pub fn network_namespace_of(socket: impl AsFd) -> io::Result<OwnedFd> {
+    const SIOCGSKNS: libc::Ioctl = 0x894c;
+    // SAFETY: ioctl demands an open descriptor, held open by the borrow, and an argument of the request's kind; SIOCGSKNS takes none.
+    let fd = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), SIOCGSKNS, 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: from_raw_fd demands a descriptor that nobody else owns; the call above has just made it, for the caller.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// Switches a netlink socket option.

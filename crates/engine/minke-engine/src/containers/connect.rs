@@ -17,7 +17,7 @@ use super::networking::{claimant, proxy_specs, split_held};
 use super::record::{Life, Record};
 use crate::error::{Error, Result, chain};
 use crate::networks::endpoints::{check_settings, configured};
-use crate::networks::{Mode, Network, Place, ports};
+use crate::networks::{Mode, Network, Place, ResolverNames, configuration_only, ports};
 
 const MULTIPLE: &str =
     "container cannot be connected to multiple networks with one of the networks in private (none) mode";
@@ -44,6 +44,9 @@ impl Containers {
         let network = self.parts.networks.find(network)?;
         let settings = settings.unwrap_or_default();
         check_settings(&network.record.name, Some(&network.record), &settings)?;
+        if network.record.config_only {
+            return Err(configuration_only());
+        }
         let _held = container.transition.lock().await;
         let record = container.record();
         check_connect(&record, &network)?;
@@ -143,7 +146,7 @@ impl Containers {
         record: &Record,
         before: &[Place],
         life: &Life,
-        names: &super::files::Names,
+        names: &ResolverNames,
     ) {
         if has_resolver(before) {
             if let Some(resolver) = self.parts.networks.resolver() {
@@ -164,7 +167,7 @@ impl Containers {
         container: &Arc<Container>,
         record: &Record,
         life: &Life,
-        names: &super::files::Names,
+        names: &ResolverNames,
     ) -> Result<()> {
         let Some(keeper) = container.keeper() else { return Ok(()) };
         // It may have been on such a network before: then the keeper still has the sockets.
@@ -333,9 +336,7 @@ impl Containers {
             network.leave(container.id.as_str());
         }
         container.change_life(|life| life.places.retain(|other| other.network != place.network));
-        if let Err(error) = self.remove_own_lines(container, place) {
-            tracing::warn!(container = container.id.as_str(), %error, "its files still know the network");
-        }
+        self.remove_own_lines(container, place);
         Ok(())
     }
 }

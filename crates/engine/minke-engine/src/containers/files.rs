@@ -12,20 +12,14 @@ use minke_net::files::{
 use super::Containers;
 use super::container::Container;
 use super::links::Linked;
+use super::own_file;
 use super::record::{NameDefaults, Record};
-use crate::error::{Error, Result};
-use crate::networks::{Mode, Place};
+use crate::error::{Error, Result, chain};
+use crate::networks::{Mode, Place, ResolverNames};
 use crate::spec::SystemFiles;
 
 /// What `--add-host` calls the host.
 const HOST_GATEWAY: &str = "host-gateway";
-
-/// What the resolver has to know of a container's resolv.conf.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Names {
-    pub(super) upstreams: Vec<IpAddr>,
-    pub(super) ndots_set: bool,
-}
 
 /// Refuses an `--add-host` that cannot be used.
 pub(super) fn check_extra_hosts(host: &HostConfig) -> Result<()> {
@@ -70,7 +64,7 @@ impl Containers {
         directory: &Path,
         places: &[Place],
         linked: &[Linked],
-    ) -> Result<Names> {
+    ) -> Result<ResolverNames> {
         let record = container.record();
         let (config, host) = (&record.config, &record.host);
         let mut extra = self.extra_hosts(host)?;
@@ -81,18 +75,20 @@ impl Containers {
             plan_hosts(&config.hostname, &config.domainname, &own_addresses(places), &extra)
         };
         let planned = self.plan_resolv_conf(&record, places)?;
-        for (name, text) in
-            [("hostname", plan_hostname(&config.hostname)), ("hosts", hosts), ("resolv.conf", planned.text)]
-        {
+        for (name, text) in [
+            ("hostname", plan_hostname(&config.hostname)),
+            ("hosts", hosts),
+            ("resolv.conf", planned.text.clone()),
+        ] {
             write_file(&directory.join(name), &text)?;
         }
-        Ok(Names { upstreams: planned.upstreams, ndots_set: planned.ndots_set })
+        Ok(planned.into())
     }
 
     /// What the resolver has to know, without writing anything.
-    pub(super) fn plan_names(&self, record: &Record, places: &[Place]) -> Result<Names> {
+    pub(super) fn plan_names(&self, record: &Record, places: &[Place]) -> Result<ResolverNames> {
         let planned = self.plan_resolv_conf(record, places)?;
-        Ok(Names { upstreams: planned.upstreams, ndots_set: planned.ndots_set })
+        Ok(planned.into())
     }
 
     /// `--add-host`, one line per address that `host-gateway` stands for.
@@ -169,50 +165,58 @@ impl Containers {
     }
 
     /// A running container has come to a network: its hosts file says so, and its resolv.conf when names are answered from
-    /// now on. What the container wrote itself stays.
+    /// now on. What the container wrote itself stays, and a file that it spoilt.
     pub(super) fn add_own_lines(
         &self,
         container: &Container,
         before: &[Place],
         place: &Place,
-    ) -> Result<Names> {
+    ) -> Result<ResolverNames> {
         let record = container.record();
-        let directory = self.data_dir(container.id.as_str());
-        let path = directory.join("hosts");
-        let mut text = read_file(&path)?;
-        for address in own_addresses(std::slice::from_ref(place)) {
-            text.push_str(&own_line(&record.config.hostname, &record.config.domainname, address));
-        }
-        write_file(&path, &text)?;
+        let lines = own_lines(&record, place);
+        self.change_hosts(container, |text| [text, &lines.concat()].concat());
         let mut after = before.to_vec();
         after.push(place.clone());
         let planned = self.plan_resolv_conf(&record, &after)?;
         if has_resolver(&after) && !has_resolver(before) {
-            let path = directory.join("resolv.conf");
-            if read_file(&path)? == self.plan_resolv_conf(&record, before)?.text {
-                write_file(&path, &planned.text)?;
+            let path = self.data_dir(container.id.as_str()).join("resolv.conf");
+            let old = self.plan_resolv_conf(&record, before)?.text;
+            let changed =
+                own_file::change(
+                    &path,
+                    |text| {
+                        if text == old { planned.text.clone() } else { text.to_owned() }
+                    },
+                );
+            if let Err(error) = changed {
+                tracing::warn!(error = %chain(&error), "a container does not ask the resolver");
             }
         }
-        Ok(Names { upstreams: planned.upstreams, ndots_set: planned.ndots_set })
+        Ok(planned.into())
     }
 
     /// A running container has left a network.
-    pub(super) fn remove_own_lines(&self, container: &Container, place: &Place) -> Result<()> {
-        let record = container.record();
-        let path = self.hosts_path(container);
-        let gone: Vec<String> = own_addresses(std::slice::from_ref(place))
-            .into_iter()
-            .map(|address| own_line(&record.config.hostname, &record.config.domainname, address))
-            .collect();
-        let text = read_file(&path)?;
-        let kept: String =
-            text.split_inclusive('\n').filter(|line| !gone.iter().any(|own| own == line)).collect();
-        write_file(&path, &kept)
+    pub(super) fn remove_own_lines(&self, container: &Container, place: &Place) {
+        let gone = own_lines(&container.record(), place);
+        self.change_hosts(container, |text| {
+            text.split_inclusive('\n').filter(|line| !gone.iter().any(|own| own == line)).collect()
+        });
+    }
+
+    fn change_hosts(&self, container: &Container, change: impl FnOnce(&str) -> String) {
+        if let Err(error) = own_file::change(&self.hosts_path(container), change) {
+            tracing::warn!(error = %chain(&error), "a container's hosts file does not follow its networks");
+        }
     }
 }
 
-fn read_file(path: &Path) -> Result<String> {
-    std::fs::read_to_string(path).map_err(|source| Error::failed(format!("read {}", path.display()), source))
+/// What a container's hosts file says of its addresses on one network.
+fn own_lines(record: &Record, place: &Place) -> Vec<String> {
+    let (name, domain) = (&record.config.hostname, &record.config.domainname);
+    own_addresses(std::slice::from_ref(place))
+        .into_iter()
+        .map(|address| own_line(name, domain, address))
+        .collect()
 }
 
 /// Writes over what was there: a bind mount of a running container would keep seeing the same file.

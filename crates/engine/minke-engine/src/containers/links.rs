@@ -11,6 +11,7 @@ use minke_net::{Hole, Protocol};
 
 use super::Containers;
 use super::container::Container;
+use super::own_file;
 use super::record::Record;
 use crate::error::{Error, Result, chain};
 use crate::networks::links::{Link, LinkFacts, follow, not_running, parse_link, plan_environment};
@@ -197,16 +198,9 @@ impl Containers {
 
     fn lead(&self, dependent: &Arc<Container>, linked: &Linked) {
         let path = self.hosts_path(dependent);
-        match std::fs::read_to_string(&path) {
-            Ok(text) => {
-                let changed = follow(&text, &linked.link.alias, linked.address);
-                if changed != text
-                    && let Err(error) = std::fs::write(&path, changed)
-                {
-                    tracing::warn!(path = %path.display(), %error, "a link's address is stale");
-                }
-            }
-            Err(error) => tracing::warn!(path = %path.display(), %error, "a link's address is stale"),
+        let followed = own_file::change(&path, |text| follow(text, &linked.link.alias, linked.address));
+        if let Err(error) = followed {
+            tracing::warn!(error = %chain(&error), "a link's address is stale");
         }
         self.move_holes(dependent, linked);
     }

@@ -23,6 +23,7 @@ mod names;
 mod namespaces;
 mod networking;
 mod outcome;
+mod own_file;
 mod prepare;
 mod prune;
 mod record;

@@ -16,7 +16,7 @@ use super::record::{NameDefaults, Record};
 use crate::error::{Error, Result, chain};
 use crate::keepers::Connection;
 use crate::networks::endpoints::{check_settings, configured};
-use crate::networks::{Claimant, Claimed, Mode, Place, plan_view, ports};
+use crate::networks::{Claimant, Claimed, Mode, Place, ResolverNames, plan_view, ports};
 
 /// Under which labels a keeper holds the sockets that names are asked over.
 pub(super) const DNS_UDP: &str = "dns:udp";
@@ -101,7 +101,7 @@ impl Containers {
         record: &Record,
         places: &[Place],
         sockets: DnsSockets,
-        names: &super::files::Names,
+        names: &ResolverNames,
     ) -> Result<Vec<(String, OwnedFd)>> {
         let copy = |fd: &OwnedFd| {
             fd.try_clone().map_err(|source| Error::failed("keep the sockets of the resolver", source))
@@ -117,7 +117,7 @@ impl Containers {
         record: &Record,
         places: &[Place],
         sockets: Sockets,
-        names: &super::files::Names,
+        names: &ResolverNames,
     ) {
         let Some(resolver) = self.parts.networks.resolver() else { return };
         let view = self.view(record, places, names);
@@ -127,19 +127,14 @@ impl Containers {
     }
 
     /// What a container may see of names.
-    pub(super) fn view(
-        &self,
-        record: &Record,
-        places: &[Place],
-        names: &super::files::Names,
-    ) -> minke_dns::View {
+    pub(super) fn view(&self, record: &Record, places: &[Place], names: &ResolverNames) -> minke_dns::View {
         let endpoints = record.endpoints();
         let plain = EndpointSettings::default();
         let seen = places.iter().map(|place| {
             let settings = endpoints.get(&place.name).unwrap_or(&plain);
             (place, settings, self.parts.networks.is_internal(&place.network))
         });
-        plan_view(seen, &names.upstreams, names.ndots_set)
+        plan_view(seen, names)
     }
 
     /// Tells that the container came to or left networks.

@@ -11,7 +11,6 @@ use minke_keeper::protocol::{AttachSpec, LaunchRequest, ProxySpec, socket};
 use super::Containers;
 use super::confinement::read_devices;
 use super::container::Container;
-use super::files::Names;
 use super::links::Linked;
 use super::logs;
 use super::mounting::{Mounted, make_bind_sources};
@@ -20,7 +19,7 @@ use super::record::Record;
 use super::start::FailedStart;
 use crate::cgroups::CgroupDriver;
 use crate::error::{Error, Result};
-use crate::networks::{Claimed, Mode, Place};
+use crate::networks::{Claimed, Mode, Place, ResolverNames};
 use crate::spec::{self, PlanInput};
 
 /// Everything a launch needs, the network included.
@@ -150,9 +149,9 @@ impl Containers {
         directory: &Path,
         linked: &[Linked],
         network: &mut Claimed,
-    ) -> Result<(Names, Vec<String>)> {
+    ) -> Result<(ResolverNames, Vec<String>)> {
         if let Mode::Container(_) = Mode::parse(&record.host.network_mode) {
-            return Ok((Names::default(), Vec::new()));
+            return Ok((ResolverNames::default(), Vec::new()));
         }
         self.open_holes(&mut network.places, linked)?;
         let names = self.write_system_files(container, directory, &network.places, linked)?;

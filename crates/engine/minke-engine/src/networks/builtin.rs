@@ -35,6 +35,8 @@ pub(super) fn plan(defaults: &NetworkDefaults, ledger: &Ledger) -> Result<(Vec<N
             attachable: false,
             options: StringMap::new(),
             labels: StringMap::new(),
+            config_only: false,
+            config_from: String::new(),
             spec: None,
         })
     };
@@ -76,6 +78,7 @@ fn spec(id: &str, link: &str, admins: bool, defaults: &NetworkDefaults) -> Netwo
         icc: defaults.icc,
         masquerade: defaults.masquerade,
         host_binding: defaults.host_ip,
+        ..BridgeSpec::default()
     };
     NetworkSpec {
         id: id.to_owned(),

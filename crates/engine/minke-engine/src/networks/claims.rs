@@ -70,6 +70,9 @@ impl Networks {
         let mut found = Vec::with_capacity(wanted.len());
         for (reference, settings) in wanted {
             let network = self.find_for_start(reference, settings).map_err(at_start)?;
+            if network.record.config_only {
+                return Err(at_start(configuration_only()));
+            }
             found.push((network, *settings));
         }
         // Host and none stand alone.
@@ -238,6 +241,11 @@ impl Networks {
             }
         }
     }
+}
+
+/// Nothing stands behind a configuration that a container could be in.
+pub(crate) fn configuration_only() -> Error {
+    Error::new(Kind::Forbidden, "cannot create endpoint on configuration-only network")
 }
 
 /// Why a port cannot be had, in Docker's words: these stand for what is below them.

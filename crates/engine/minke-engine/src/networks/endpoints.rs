@@ -93,12 +93,17 @@ fn read_driver_options(settings: &EndpointSettings) -> std::result::Result<Drive
                     let (name, value) = pair
                         .split_once('=')
                         .ok_or_else(|| format!("unable to parse sysctl: {pair:?}: want name=value"))?;
-                    if !name.starts_with("net.") || !name.contains(".IFNAME.") {
-                        return Err(format!(
-                            "unrecognised network interface sysctl '{pair}'; represent 'net.X.Y.ethN.Z=V' as 'net.X.Y.IFNAME.Z=V', 'X' must be 'ipv4', 'ipv6' or 'mpls'"
-                        ));
+                    // docker's CLI writes it in small letters.
+                    let ["net", family @ ("ipv4" | "ipv6" | "mpls"), group, interface, key] =
+                        name.split('.').collect::<Vec<_>>()[..]
+                    else {
+                        return Err(unrecognised(pair));
+                    };
+                    if !interface.eq_ignore_ascii_case("IFNAME") {
+                        return Err(unrecognised(pair));
                     }
-                    read.sysctls.push((name.to_owned(), value.to_owned()));
+                    let name = format!("net.{family}.{group}.IFNAME.{key}");
+                    read.sysctls.push((name, value.to_owned()));
                 }
             }
             IFNAME => {
@@ -112,6 +117,12 @@ fn read_driver_options(settings: &EndpointSettings) -> std::result::Result<Drive
         }
     }
     Ok(read)
+}
+
+fn unrecognised(pair: &str) -> String {
+    format!(
+        "unrecognised network interface sysctl '{pair}'; represent 'net.X.Y.ethN.Z=V' as 'net.X.Y.IFNAME.Z=V', 'X' must be 'ipv4', 'ipv6' or 'mpls'"
+    )
 }
 
 /// What the kernel's side is asked for. The settings were checked when they came in.
@@ -166,6 +177,8 @@ mod tests {
             attachable: false,
             options: Default::default(),
             labels: Default::default(),
+            config_only: false,
+            config_from: String::new(),
             spec: None,
         }
     }
@@ -220,7 +233,7 @@ mod tests {
         settings.gw_priority = 5;
         settings.driver_opts = Some(
             [
-                (SYSCTLS.to_owned(), "net.ipv4.conf.IFNAME.log_martians=1".to_owned()),
+                (SYSCTLS.to_owned(), "net.ipv4.conf.ifname.log_martians=1".to_owned()),
                 (IFNAME.to_owned(), "lan0".to_owned()),
             ]
             .into(),

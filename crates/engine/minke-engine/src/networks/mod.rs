@@ -7,7 +7,7 @@
 //! | file | what |
 //! |---|---|
 //! | `record` | the nouns |
-//! | `request`, `subnets`, `options` | from a request to a record |
+//! | `request`, `configuration`, `subnets`, `options` | from a request to a record |
 //! | `index` | all networks, by id and name, with who is in them |
 //! | `builtin` | the three that are always there |
 //! | `service` | create, remove, prune |
@@ -18,6 +18,7 @@
 
 mod builtin;
 mod claims;
+mod configuration;
 pub(crate) mod endpoints;
 mod index;
 pub(crate) mod links;
@@ -42,9 +43,9 @@ use crate::error::{Error, Result, chain};
 use crate::events::Events;
 use crate::ledger::Ledger;
 
-pub(crate) use claims::{Claimant, Claimed, place_of};
+pub(crate) use claims::{Claimant, Claimed, configuration_only, place_of};
 pub(crate) use index::Network;
-pub(crate) use names::{dns_names, plan_view};
+pub(crate) use names::{ResolverNames, dns_names, plan_view};
 pub(crate) use record::is_builtin;
 pub use record::{Driver, NetworkRecord, Place};
 

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use minke_api::network::EndpointSettings;
+use minke_dns::resolv_conf::Planned;
 use minke_dns::{Link, Member, NetworkNames, NetworkView, Resolver, View};
 use minke_net::Endpoint;
 
@@ -39,11 +40,26 @@ pub(super) fn announce(resolver: &Resolver, network: &Network) {
     });
 }
 
+/// What the resolver has to know of a container's resolv.conf.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ResolverNames {
+    pub(crate) upstreams: Vec<IpAddr>,
+    /// Those on a loopback address are the container's own.
+    pub(crate) own_loopback: bool,
+    pub(crate) ndots_set: bool,
+}
+
+impl From<Planned> for ResolverNames {
+    fn from(planned: Planned) -> Self {
+        let Planned { text: _, upstreams, own_loopback, ndots_set } = planned;
+        Self { upstreams, own_loopback, ndots_set }
+    }
+}
+
 /// What a container sees: its networks in order, with its own names for others.
 pub(crate) fn plan_view<'a>(
     places: impl Iterator<Item = (&'a Place, &'a EndpointSettings, bool)>,
-    upstreams: &[IpAddr],
-    ndots_set: bool,
+    names: &ResolverNames,
 ) -> View {
     let mut forward = false;
     let mut networks = Vec::new();
@@ -65,9 +81,10 @@ pub(crate) fn plan_view<'a>(
     }
     View {
         networks,
-        upstreams: upstreams.iter().map(|address| SocketAddr::new(*address, 53)).collect(),
+        upstreams: names.upstreams.iter().map(|address| SocketAddr::new(*address, 53)).collect(),
+        own_loopback: names.own_loopback,
         forward,
-        ndots_set,
+        ndots_set: names.ndots_set,
     }
 }
 
@@ -142,14 +159,14 @@ mod tests {
             EndpointSettings { links: Some(vec!["db:database".into()]), ..EndpointSettings::default() };
         let plain = EndpointSettings::default();
         let (inner, outer, bridge) = (place("inner"), place("outer"), place("bridge"));
-        let upstreams = ["10.0.0.53".parse().unwrap()];
-        let view = plan_view([(&inner, &linked, true)].into_iter(), &upstreams, false);
+        let names =
+            ResolverNames { upstreams: vec!["10.0.0.53".parse().unwrap()], ..ResolverNames::default() };
+        let view = plan_view([(&inner, &linked, true)].into_iter(), &names);
         assert!(!view.forward);
         assert_eq!(view.networks[0].links, [Link { alias: "database".into(), target: "db".into() }]);
         let view = plan_view(
             [(&inner, &linked, true), (&outer, &plain, false), (&bridge, &plain, false)].into_iter(),
-            &upstreams,
-            true,
+            &ResolverNames { ndots_set: true, ..names },
         );
         assert!(view.forward && view.ndots_set);
         assert_eq!(

@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use minke_api::StringMap;
-use minke_net::{BridgeSpec, MacvlanMode, MacvlanSpec};
+use minke_net::{BridgeSpec, GatewayMode, MacvlanMode, MacvlanSpec};
 
 use crate::error::{Error, Result};
 
@@ -71,8 +71,9 @@ fn read_bridge(bridge: &mut BridgeSpec, key: &str, value: &str) -> Result<()> {
             bridge.host_binding = Some(address).filter(|address| !address.is_unspecified());
         }
         "bridge.default_bridge" if !boolean(key, value)? => {}
-        "bridge.inhibit_ipv4" if !boolean(key, value)? => {}
-        "bridge.gateway_mode_ipv4" | "bridge.gateway_mode_ipv6" if matches!(value, "" | "nat") => {}
+        "bridge.inhibit_ipv4" => bridge.inhibit_ipv4 = boolean(key, value)?,
+        "bridge.gateway_mode_ipv4" => bridge.mode4 = gateway_mode(key, value)?,
+        "bridge.gateway_mode_ipv6" => bridge.mode6 = gateway_mode(key, value)?,
         rest if rest.starts_with("bridge.")
             || rest == "container_iface_prefix"
             || rest == "host_ipv4"
@@ -91,6 +92,18 @@ fn boolean(key: &str, value: &str) -> Result<bool> {
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
         _ => Err(Error::invalid(format!(
             "failed to parse {key} value: {value} (strconv.ParseBool: parsing {value:?}: invalid syntax)"
+        ))),
+    }
+}
+
+fn gateway_mode(key: &str, value: &str) -> Result<GatewayMode> {
+    match value {
+        "" | "nat" => Ok(GatewayMode::Nat),
+        "nat-unprotected" => Ok(GatewayMode::NatUnprotected),
+        "routed" => Ok(GatewayMode::Routed),
+        "isolated" => Ok(GatewayMode::Isolated),
+        _ => Err(Error::invalid(format!(
+            "failed to parse {key} value: {value} (unknown gateway mode {value})"
         ))),
     }
 }
@@ -171,9 +184,24 @@ mod tests {
     }
 
     #[test]
+    fn gateway_modes_are_of_one_family_each() {
+        let options = read(&[
+            ("com.docker.network.bridge.gateway_mode_ipv4", "routed"),
+            ("com.docker.network.bridge.gateway_mode_ipv6", "nat-unprotected"),
+            ("com.docker.network.bridge.inhibit_ipv4", "true"),
+        ])
+        .expect("all known");
+        let bridge = options.bridge;
+        assert_eq!((bridge.mode4, bridge.mode6), (GatewayMode::Routed, GatewayMode::NatUnprotected));
+        assert!(bridge.inhibit_ipv4);
+        assert_eq!(
+            read(&[("com.docker.network.bridge.gateway_mode_ipv4", "bogus")]).unwrap_err(),
+            "failed to parse com.docker.network.bridge.gateway_mode_ipv4 value: bogus (unknown gateway mode bogus)"
+        );
+    }
+
+    #[test]
     fn what_would_change_something_and_is_not_there_is_refused() {
-        assert!(read(&[("com.docker.network.bridge.gateway_mode_ipv4", "routed")]).is_err());
-        assert!(read(&[("com.docker.network.bridge.gateway_mode_ipv4", "nat")]).is_ok());
         assert!(read(&[("com.docker.network.bridge.trusted_host_interfaces", "eth0")]).is_err());
         assert!(read(&[("com.docker.network.bridge.name", "a-name-that-is-too-long")]).is_err());
     }

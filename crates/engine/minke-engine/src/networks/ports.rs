@@ -147,7 +147,10 @@ pub(crate) fn to_map(config: &ContainerConfig, bindings: &[Binding]) -> PortMap 
         let port = Port { number: binding.container_port, protocol: binding.protocol };
         map.entry(port.to_string()).or_default().get_or_insert_default().push(PortBinding {
             host_ip: binding.host_ip.to_string(),
-            host_port: binding.host_port.to_string(),
+            host_port: match binding.routed {
+                Some(_) => String::new(),
+                None => binding.host_port.to_string(),
+            },
         });
     }
     map
@@ -274,6 +277,7 @@ mod tests {
             container_port: 80,
             host_ip: ip.parse().unwrap(),
             host_port: 8080,
+            routed: None,
         };
         let bindings = [binding("0.0.0.0"), binding("::")];
         let map = serde_json::to_value(to_map(&config(&["80/tcp", "90/udp"]), &bindings)).unwrap();

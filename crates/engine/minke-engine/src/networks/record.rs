@@ -60,7 +60,13 @@ pub struct NetworkRecord {
     pub options: StringMap,
     /// Labels.
     pub labels: StringMap,
-    /// The network for the kernel, every choice made; `None` for host and none.
+    /// It is only a configuration for others.
+    #[serde(default)]
+    pub config_only: bool,
+    /// The name of the configuration it was made from.
+    #[serde(default)]
+    pub config_from: String,
+    /// The network for the kernel, every choice made; `None` for host and none, and for configurations.
     pub spec: Option<NetworkSpec>,
 }
 

@@ -2,8 +2,9 @@
 
 use minke_api::network::{Ipam, NetworkCreateRequest};
 use minke_base::Kind;
-use minke_net::NetworkSpec;
+use minke_net::{GatewayMode, NetworkSpec};
 
+use super::configuration::plan_configuration;
 use super::options::read_options;
 use super::record::{Driver, NetworkRecord, is_builtin};
 use super::subnets::plan_subnets;
@@ -28,22 +29,25 @@ pub(super) fn plan_network(
         ));
     }
     refuse_later_things(&request)?;
+    if request.config_only {
+        return plan_configuration(request, id);
+    }
     let driver = read_driver(&request.driver)?;
     let mut options = request.options.unwrap_or_default();
     for (key, value) in defaults.network_options.get(driver.word()).into_iter().flatten() {
         options.entry(key.clone()).or_insert_with(|| value.clone());
     }
     let read = read_options(driver.word(), &options)?;
+    let isolated = [read.bridge.mode4, read.bridge.mode6].contains(&GatewayMode::Isolated);
+    if isolated && !request.internal {
+        return Err(Error::invalid("gateway mode 'isolated' can only be used for an internal network"));
+    }
     let enable_ipv4 = request.enable_ipv4.or(read.enable_ipv4).unwrap_or(true);
     let enable_ipv6 = request.enable_ipv6.or(read.enable_ipv6).unwrap_or(false);
     if !enable_ipv4 && !enable_ipv6 {
         return Err(Error::invalid("IPv4 or IPv6 must be enabled"));
     }
-    let mut ipam = request.ipam.unwrap_or_default();
-    if !matches!(ipam.driver.as_str(), "" | "default") {
-        return Err(Error::not_found(format!("plugin {:?} not found", ipam.driver)));
-    }
-    "default".clone_into(&mut ipam.driver);
+    let ipam = plan_ipam(request.ipam)?;
     let subnets = plan_subnets(&ipam, enable_ipv4, enable_ipv6)?;
     let spec = NetworkSpec {
         id: id.clone(),
@@ -65,23 +69,31 @@ pub(super) fn plan_network(
         scope: if request.scope.is_empty() { "local".to_owned() } else { request.scope },
         enable_ipv4,
         enable_ipv6,
-        ipam: Ipam { config: ipam.config.filter(|list| !list.is_empty()), ..ipam },
+        ipam,
         internal: request.internal,
         attachable: request.attachable,
         options,
         labels: request.labels.unwrap_or_default(),
+        config_only: false,
+        config_from: String::new(),
         spec: Some(spec),
     })
 }
 
+pub(super) fn plan_ipam(ipam: Option<Ipam>) -> Result<Ipam> {
+    let ipam = ipam.unwrap_or_default();
+    if !matches!(ipam.driver.as_str(), "" | "default") {
+        return Err(Error::not_found(format!("plugin {:?} not found", ipam.driver)));
+    }
+    let config = ipam.config.filter(|list| !list.is_empty());
+    Ok(Ipam { driver: "default".to_owned(), config, ..ipam })
+}
+
 fn refuse_later_things(request: &NetworkCreateRequest) -> Result<()> {
-    let from = request.config_from.as_ref().map(|from| from.network.as_str()).unwrap_or_default();
     let sentence = if request.ingress {
         "ingress networks belong to swarm mode, which is not built yet"
     } else if request.scope == "swarm" {
         "networks of scope swarm belong to swarm mode, which is not built yet"
-    } else if request.config_only || !from.is_empty() {
-        "config-only networks are not built yet: give every network its own options"
     } else {
         return Ok(());
     };

@@ -10,6 +10,7 @@ use minke_api::network::{NetworkCreateRequest, NetworkCreateResponse, NetworksPr
 use minke_base::Kind;
 use minke_net::{NetworkFacts, NetworkSpec, SubnetSpec};
 
+use super::configuration::apply_configuration;
 use super::{Network, Networks, names, new_id, request};
 use crate::error::{Error, Result, chain};
 use crate::filters::Filters;
@@ -22,29 +23,35 @@ pub(super) fn with_gateways(facts: NetworkFacts) -> NetworkSpec {
             family.gateway.get_or_insert(gateway);
         }
     };
-    fill(&mut spec.ipv4, facts.ipv4.map(|family| family.gateway));
-    fill(&mut spec.ipv6, facts.ipv6.map(|family| family.gateway));
+    // A network that is cut off from its host has none.
+    let isolates = [spec.isolates(false), spec.isolates(true)];
+    fill(&mut spec.ipv4, facts.ipv4.filter(|_| !isolates[0]).map(|family| family.gateway));
+    fill(&mut spec.ipv6, facts.ipv6.filter(|_| !isolates[1]).map(|family| family.gateway));
     spec
 }
 
 impl Networks {
     /// Makes a network.
-    pub fn create(&self, wanted: NetworkCreateRequest) -> Result<NetworkCreateResponse> {
-        let mut record = request::plan_network(wanted, new_id(), &self.config.networks)?;
+    pub fn create(&self, mut wanted: NetworkCreateRequest) -> Result<NetworkCreateResponse> {
         let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let configured = |name: &str| self.index.named(name).map(|network| network.record.clone());
+        let config_from = apply_configuration(&mut wanted, configured)?;
+        let mut record = request::plan_network(wanted, new_id(), &self.config.networks)?;
+        record.config_from = config_from;
         if self.index.named(&record.name).is_some() {
             return Err(Error::conflict(format!("network with name {} already exists", record.name)));
         }
-        let fabric = self.fabric()?;
-        let Some(spec) = &record.spec else {
-            return Err(Error::system(format!("network {} has nothing to be made of", record.name)));
-        };
-        let facts = fabric
-            .add_network(spec)
-            .map_err(|source| Error::new(source.kind(), chain(&source)).caused_by(source))?;
-        record.spec = Some(with_gateways(facts));
+        if let Some(spec) = &record.spec {
+            let facts = self
+                .fabric()?
+                .add_network(spec)
+                .map_err(|source| Error::new(source.kind(), chain(&source)).caused_by(source))?;
+            record.spec = Some(with_gateways(facts));
+        }
         if let Err(error) = self.ledger.insert_network(&record.id, &record.name, &record) {
-            if let Err(error) = fabric.remove_network(&record.id) {
+            if record.spec.is_some()
+                && let Err(error) = self.fabric()?.remove_network(&record.id)
+            {
                 tracing::warn!(network = record.name, error = %chain(&error), "a network that could not be recorded stays until the next start");
             }
             return Err(error.into());
@@ -66,6 +73,14 @@ impl Networks {
             return Err(Error::new(
                 Kind::Forbidden,
                 format!("{name} is a pre-defined network and cannot be removed"),
+            ));
+        }
+        if network.record.config_only
+            && self.index.all().iter().any(|other| other.record.config_from == *name)
+        {
+            return Err(Error::new(
+                Kind::Forbidden,
+                format!("error while removing network: configuration network {name:?} is in use"),
             ));
         }
         if let Err(places) = network.close() {
@@ -118,6 +133,7 @@ impl Networks {
             let record = &network.record;
             let label = |key: &str| record.labels.get(key).map(String::as_str);
             let chosen = !record.is_builtin()
+                && !record.config_only
                 && network.is_empty()
                 && until.is_none_or(|until| record.created < until)
                 && filters.labels("label", label)

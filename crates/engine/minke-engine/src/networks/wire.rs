@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use minke_api::network::{
-    EndpointResource, Ipam, IpamConfig, IpamStatus, NetworkResource, NetworkStatus, SubnetStatus,
+    ConfigReference, EndpointResource, Ipam, IpamConfig, IpamStatus, NetworkResource, NetworkStatus,
+    SubnetStatus,
 };
 use minke_net::IpNet;
 
@@ -69,6 +70,8 @@ impl Networks {
             containers: self.members(network),
             options: record.options.clone(),
             labels: record.labels.clone(),
+            config_only: record.config_only,
+            config_from: ConfigReference { network: record.config_from.clone() },
             ..NetworkResource::default()
         }
     }

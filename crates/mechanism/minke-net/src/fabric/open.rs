@@ -75,7 +75,7 @@ impl Fabric {
                     one.endpoint.container
                 ));
             }
-            for binding in &one.bindings {
+            for binding in one.bindings.iter().filter(|binding| binding.routed.is_none()) {
                 book.add(binding.protocol, binding.host_ip, binding.host_port);
             }
         }
@@ -215,7 +215,10 @@ fn repair_links(
         .collect();
     let endpoints: Vec<&Endpoint> = live.iter().map(|one| &one.endpoint).collect();
     let links = route.read_links()?;
-    let repair = plan_repair(&links, &bridges, &alias_of(""), &alias_of_bridges(&config.mark), &endpoints);
+    let own: Vec<u32> =
+        state.networks.values().filter(|network| network.own_link).map(|network| network.link).collect();
+    let repair =
+        plan_repair(&links, &bridges, &own, &alias_of(""), &alias_of_bridges(&config.mark), &endpoints);
     for (index, bridge) in repair.stray {
         let network =
             state.networks.values().find(|network| network.bridge().is_some() && network.link == bridge);

@@ -23,16 +23,16 @@ impl Fabric {
         if wishes.is_empty() {
             return Ok(none);
         }
-        let host_binding = {
+        let bridge = {
             let state = lock(&self.state);
             let network = state.network(self.network_of(endpoint))?;
             match network.bridge() {
-                Some(bridge) if !network.facts.spec.internal => bridge.host_binding,
+                Some(bridge) if !network.facts.spec.internal => bridge.clone(),
                 _ => return Ok(none),
             }
         };
         let mut book = lock(&self.book);
-        let bound = bind_all(&self.config, &mut book, endpoint, host_binding, wishes)?;
+        let bound = bind_all(&self.config, &mut book, endpoint, &bridge, wishes)?;
         drop(book);
         if let Some(filter) = &self.filter {
             let ports = targets(endpoint, &bound.bindings);
@@ -60,7 +60,7 @@ impl Fabric {
             self.forget_flows(closed.map_err(|source| FabricError::Firewall { source })?);
         }
         let mut book = lock(&self.book);
-        for binding in bindings {
+        for binding in bindings.iter().filter(|binding| binding.routed.is_none()) {
             book.remove(binding.protocol, binding.host_ip, binding.host_port);
         }
         Ok(())

@@ -16,7 +16,10 @@ use crate::ports::{Hole, PortWish, Protocol, Published};
 use crate::tests::{in_fresh_host, inside, link_names, until};
 
 mod life;
+mod macvlan;
+mod modes;
 mod reach;
+mod stock;
 
 /// Long enough for one repetition of a question that was lost; short, because what is closed is waited for this long.
 const TRY: Duration = Duration::from_millis(1200);

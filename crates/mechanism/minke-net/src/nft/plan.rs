@@ -20,6 +20,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use super::rule::{Atom, End, Expression, Field, Ip, Rule, Side, Value, Verdict};
 use super::table::{BaseChain, Chain, Element, Family, Holds, Hook, Kind, Set, Table};
 use crate::address::{IpNet, Ipv4Net, Ipv6Net};
+use crate::network::GatewayMode;
 use crate::ports::{Binding, Hole, Protocol};
 
 /// The administrator's chain.
@@ -46,6 +47,14 @@ pub(crate) struct NetworkRules {
     pub(crate) masquerade: bool,
     pub(crate) icc: bool,
     pub(crate) internal: bool,
+    /// Of IPv4 and of IPv6.
+    pub(crate) modes: [GatewayMode; 2],
+}
+
+impl NetworkRules {
+    fn mode(&self, version: Ip) -> GatewayMode {
+        self.modes[usize::from(version == Ip::V6)]
+    }
 }
 
 /// Everything the plan follows from.
@@ -147,11 +156,13 @@ impl Rules {
         let mut sets = vec![
             members(self.networks.iter()),
             chains_of(TO, self.networks.iter()),
-            chains_of(FROM, open.into_iter()),
+            chains_of(FROM, open.iter().copied()),
             chains_of(INSIDE, internal.into_iter()),
         ];
         sets.extend(Ip::BOTH.into_iter().flat_map(|version| self.plan_ports(version)));
         sets.extend(Ip::BOTH.into_iter().map(|version| self.plan_holes(version)));
+        let routes = |version: &Ip| open.iter().any(|network| network.mode(*version) == GatewayMode::Routed);
+        sets.extend(Ip::BOTH.into_iter().filter(routes).map(|version| self.plan_open(version)));
         Table { family: Family::Inet, name: self.table.clone(), sets, chains }
     }
 
@@ -169,6 +180,10 @@ impl Rules {
         ])];
         for network in self.networks.iter().filter(|network| !network.internal) {
             for subnet in &network.subnets {
+                let version = if subnet.is_v6() { Ip::V6 } else { Ip::V4 };
+                if network.mode(version) == GatewayMode::Routed {
+                    continue;
+                }
                 let from = Expression::AddressIn { end: End::Source, net: *subnet, equal: true };
                 let out = |equal| interface(Side::Output, equal, &network.bridge);
                 if network.masquerade {
@@ -199,6 +214,18 @@ impl Rules {
             set(ports_at(version), vec![Kind::Address(version), Kind::Transport, Kind::Port]),
             set(ports_any(version), vec![Kind::Transport, Kind::Port]),
         ]
+    }
+
+    /// Ports of containers that are open at the containers' own addresses.
+    fn plan_open(&self, version: Ip) -> Set {
+        let elements = self.ports.iter().filter_map(|(binding, target)| port_element(binding, *target));
+        let name = open(version);
+        Set {
+            elements: elements.filter(|(of, _)| *of == name).map(|(_, element)| element).collect(),
+            name,
+            key: vec![Kind::Address(version), Kind::Transport, Kind::Port],
+            holds: Holds::Nothing,
+        }
     }
 
     fn plan_holes(&self, version: Ip) -> Set {
@@ -260,6 +287,11 @@ impl Rules {
 /// The map and the element for a published port; none where the kernel cannot do the work, as between the versions of IP.
 pub(crate) fn port_element(binding: &Binding, target: SocketAddr) -> Option<(String, Element)> {
     let version = if binding.host_ip.is_ipv4() { Ip::V4 } else { Ip::V6 };
+    if let Some(address) = binding.routed {
+        let port = Atom::Port(binding.container_port);
+        let key = vec![Atom::Address(address), Atom::Transport(binding.protocol), port];
+        return Some((open(version), Element { key, value: Value::Nothing }));
+    }
     if binding.host_ip.is_ipv4() != target.is_ipv4() || binding.host_ip == IpAddr::V6(Ipv6Addr::LOCALHOST) {
         return None;
     }
@@ -291,6 +323,10 @@ pub(crate) fn hole_element(hole: &Hole) -> Option<(Ip, Element)> {
 /// Name of the set of holes.
 pub(crate) fn holes(version: Ip) -> String {
     format!("holes{}", version.digit())
+}
+
+fn open(version: Ip) -> String {
+    format!("open{}", version.digit())
 }
 
 fn ports_at(version: Ip) -> String {
@@ -406,9 +442,31 @@ fn chain_to(network: &NetworkRules) -> Chain {
     }
     if !network.internal {
         rules.push(rule([Expression::WasDnated, accept()]));
+        rules.extend(Ip::BOTH.into_iter().flat_map(|version| let_routed(network, version)));
     }
     rules.push(rule([Expression::Counter, Expression::Verdict(Verdict::Drop)]));
     Chain::plain(&format!("{TO}-{}", network.bridge), rules)
+}
+
+/// What may come to containers by their own addresses.
+fn let_routed(network: &NetworkRules, version: Ip) -> Vec<Rule> {
+    if !network.subnets.iter().any(|subnet| subnet.is_v6() == (version == Ip::V6)) {
+        return Vec::new();
+    }
+    let of = Expression::Version(version);
+    match network.mode(version) {
+        GatewayMode::Nat | GatewayMode::Isolated => Vec::new(),
+        GatewayMode::NatUnprotected => vec![rule([of, Expression::Counter, accept()])],
+        GatewayMode::Routed => {
+            let end = End::Destination;
+            let fields = vec![Field::Address(version, end), Field::Transport, Field::Port(end)];
+            let member = Expression::Member { fields, set: open(version) };
+            vec![
+                rule([of, Expression::ControlMessage(version), accept()]),
+                rule([Expression::Version(version), member, accept()]),
+            ]
+        }
+    }
 }
 
 /// Out of the bridge to anywhere that is not another bridge of the engine.

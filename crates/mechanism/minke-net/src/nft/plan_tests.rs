@@ -11,6 +11,7 @@ fn network(bridge: &str, subnets: &[&str]) -> NetworkRules {
         masquerade: true,
         icc: true,
         internal: false,
+        modes: [GatewayMode::Nat; 2],
     }
 }
 
@@ -24,8 +25,13 @@ fn rules(networks: Vec<NetworkRules>) -> Rules {
 
 fn port(protocol: Protocol, host: &str, container: &str) -> (Binding, SocketAddr) {
     let (host, target): (SocketAddr, SocketAddr) = (host.parse().unwrap(), container.parse().unwrap());
-    let binding =
-        Binding { protocol, container_port: target.port(), host_ip: host.ip(), host_port: host.port() };
+    let binding = Binding {
+        protocol,
+        container_port: target.port(),
+        host_ip: host.ip(),
+        host_port: host.port(),
+        routed: None,
+    };
     (binding, target)
 }
 
@@ -95,6 +101,16 @@ fn ports_bound_to_loopback_addresses() {
 fn a_bridge_without_masquerading_on_a_host_that_did_not_route() {
     let plain = NetworkRules { masquerade: false, ..network("mk0", &["10.9.0.0/24"]) };
     insta::assert_snapshot!(text(&Rules { guard: true, ..rules(vec![plain]) }));
+}
+
+#[test]
+fn networks_that_are_routed_and_unprotected() {
+    let modes = [GatewayMode::Routed, GatewayMode::NatUnprotected];
+    let routed = NetworkRules { modes, ..network("br-r", &["10.7.0.0/24", "fd00:7::/64"]) };
+    let (mut binding, target) = port(Protocol::Tcp, "0.0.0.0:0", "10.7.0.2:80");
+    binding.routed = Some(target.ip());
+    let six = port(Protocol::Tcp, "[::]:8080", "[fd00:7::2]:80");
+    insta::assert_snapshot!(text(&Rules { ports: [(binding, target), six].into(), ..rules(vec![routed]) }));
 }
 
 #[test]

@@ -101,6 +101,8 @@ pub(crate) enum Expression {
     CarriesArp,
     /// What IPv6 has instead of ARP.
     NeighbourDiscovery,
+    /// ICMP, of the packet's version.
+    ControlMessage(Ip),
     /// The destination is an address of the host.
     DestinationIsLocal,
     EstablishedOrRelated,
@@ -222,6 +224,8 @@ impl fmt::Display for Expression {
             Self::Carries(version) => write!(f, "meta protocol {}", version.word()),
             Self::CarriesArp => f.write_str("meta protocol arp"),
             Self::NeighbourDiscovery => f.write_str("icmpv6 type 133-137"),
+            Self::ControlMessage(Ip::V4) => f.write_str("meta l4proto icmp"),
+            Self::ControlMessage(Ip::V6) => f.write_str("meta l4proto ipv6-icmp"),
             Self::DestinationIsLocal => f.write_str("fib daddr type local"),
             Self::EstablishedOrRelated => f.write_str("ct state established,related"),
             Self::WasDnated => f.write_str("ct status dnat"),

@@ -35,6 +35,7 @@ const FAMILY_IPV6: u8 = 10;
 const ETHERTYPE_IPV4: u16 = 0x0800;
 const ETHERTYPE_IPV6: u16 = 0x86dd;
 const ETHERTYPE_ARP: u16 = 0x0806;
+const ICMP: u8 = 1;
 const ICMPV6: u8 = 58;
 const COMPARE_EQUAL: u32 = 0;
 const COMPARE_UNEQUAL: u32 = 1;
@@ -144,6 +145,10 @@ fn write_expression(m: &mut Message<'_>, expression: &Expression) {
             load_payload(m, TRANSPORT_HEADER, 0, 1, REGISTER);
             compare_as(m, COMPARE_AT_LEAST, &[133]);
             compare_as(m, COMPARE_AT_MOST, &[137]);
+        }
+        Expression::ControlMessage(version) => {
+            load_meta(m, META_TRANSPORT, REGISTER);
+            compare(m, true, &[if *version == Ip::V4 { ICMP } else { ICMPV6 }]);
         }
         Expression::DestinationIsLocal => {
             element(m, "fib", |m| {
