@@ -9,6 +9,7 @@
 //! | `health.rs` | health checks |
 //! | `choosing.rs` | filters, names and prefixes, events, wait |
 //! | `networks.rs` | networks as other hosts see them; names; the daemon killed; docker-compose |
+//! | `network_kinds.rs` | routed networks, configurations, macvlan, forms of ports, rules of others, `network` commands |
 //! | `clients.rs` | the unmodified `docker` CLI and Python's `docker` package |
 //! | `command_line.rs` | minke's own CLI: flags, texts, exit statuses, terminals |
 //! | `images.rs` | load, save, import, tag, rmi, history, prune |

@@ -107,8 +107,11 @@ fn bind_ports(
 ) -> Result<(), FabricError> {
     let (first, last) = wish.host_ports;
     let any = (first, last) == (0, 0);
+    if first == 0 && !any || first > last {
+        return Err(FabricError::Invalid(format!("invalid port range: {first}-{last}")));
+    }
     let candidates: Vec<u16> = if any { book.any().collect() } else { (first..=last).collect() };
-    let mut refusal = FabricError::Invalid(format!("invalid range of host ports: {first}-{last}"));
+    let mut refusal = FabricError::Invalid(format!("invalid port range: {first}-{last}"));
     for port in candidates {
         match bind_port(config, book, endpoint, wish, addresses, port) {
             Ok(got) => {

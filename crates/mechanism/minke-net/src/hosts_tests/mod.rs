@@ -19,6 +19,7 @@ mod life;
 mod macvlan;
 mod modes;
 mod reach;
+mod sctp;
 mod stock;
 
 /// Long enough for one repetition of a question that was lost; short, because what is closed is waited for this long.
