@@ -1,4 +1,4 @@
-//! Chapter 2 of the book: running software in containers. Scenarios that need volumes or a database are not here yet; the others are, through both clients where the client's own behaviour is part of the promise.
+//! Chapter 2 of the book: running software in containers. Scenarios with volumes and a database are in `farms.rs`; the others are here, through both clients where the client's own behaviour is part of the promise.
 
 use std::time::Duration;
 

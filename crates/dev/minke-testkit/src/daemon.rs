@@ -42,6 +42,8 @@ pub struct Daemon {
     process: Option<Child>,
     /// A real Docker that stands in for minke: parity tests are proven on it first.
     peer: Option<String>,
+    /// What others had there when the test began: containers and volumes.
+    others: Vec<String>,
 }
 
 static COUNTER: AtomicU32 = AtomicU32::new(0);
@@ -65,7 +67,7 @@ impl Daemon {
             .spawn()
             .expect("unshare (util-linux) gives a network namespace; tests run as root");
         let peer = tools::peer_docker();
-        let mut daemon = Self { dir, tag, options, netns, process: None, peer };
+        let mut daemon = Self { dir, tag, options, netns, process: None, peer, others: Vec::new() };
         let ns = format!("/proc/{}/ns/net", daemon.netns.id());
         wait_until("the network namespace is there", Duration::from_secs(5), || {
             std::fs::read_link(&ns).ok() != std::fs::read_link("/proc/self/ns/net").ok()
@@ -73,6 +75,8 @@ impl Daemon {
         daemon.in_netns("ip").args(["link", "set", "lo", "up"]).status().expect("ip (iproute2) sets lo up");
         if daemon.peer.is_none() {
             daemon.spawn();
+        } else {
+            daemon.others = daemon.of_a_peer();
         }
         for image in daemon.options.images.clone() {
             daemon.load(image);
@@ -282,6 +286,18 @@ impl Daemon {
         self.docker(&args).ok().stdout.lines().map(str::to_owned).collect()
     }
 
+    /// Containers and volumes of a real Docker.
+    #[track_caller]
+    fn of_a_peer(&self) -> Vec<String> {
+        let list = |args: &[&str]| {
+            let run = self.minke(args);
+            run.stdout.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+        };
+        let mut all = list(&["ps", "-aq", "--no-trunc"]);
+        all.extend(list(&["volume", "ls", "-q"]));
+        all
+    }
+
     /// kill -9, and waits until it is gone.
     pub fn kill(&mut self) {
         self.end(Signal::KILL);
@@ -324,7 +340,8 @@ impl Drop for Daemon {
         let shared = self.peer.is_some() && std::env::var_os("MINKE_PEER_SHARED").is_some();
         let own = if shared { "name=^mkt" } else { "name=" };
         let ids = self.minke(&["ps", "-aq", "--no-trunc", "--filter", own]);
-        let ids: Vec<&str> = ids.stdout.split_whitespace().collect();
+        let ids: Vec<&str> =
+            ids.stdout.split_whitespace().filter(|id| !self.others.iter().any(|other| other == id)).collect();
         if !ids.is_empty() {
             let removed = self.minke(&[&["rm", "-f"], &ids[..]].concat());
             if !panicking && !self.options.tolerate_leaks {
@@ -339,6 +356,10 @@ impl Drop for Daemon {
             self.minke(&[&["network", "rm"], &networks[..]].concat());
         }
         if self.peer.is_some() {
+            let others = |name: &&String| !self.others.contains(name);
+            for volume in self.of_a_peer().iter().filter(others) {
+                self.minke(&["volume", "rm", volume]);
+            }
             self.netns.kill().ok();
             self.netns.wait().ok();
             return;

@@ -15,7 +15,7 @@ use crate::launch::Launched;
 use crate::notify;
 use crate::plan::Plan;
 use crate::plan::process::Program;
-use crate::steps::{Phase, Step};
+use crate::steps::{MountKind, Phase, Step};
 use crate::userns;
 
 /// Serves the child until its program runs, it waits at the gate, or it has failed.
@@ -199,6 +199,11 @@ fn explain(step: &Step, report: &Report, program: &Program) -> LaunchError {
             LaunchError::new(Stage::Hook, format!("{step}: it took too long"))
         }
         Step::VerifyDirectory => LaunchError::new(Stage::WorkingDirectory, step.to_string()),
+        Step::Mount(mount) if errno == Errno::NOTDIR && matches!(mount.kind, MountKind::Bind { .. }) => {
+            LaunchError::with_errno(step.stage(), step, errno).with_hint(
+                "Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and is the expected type",
+            )
+        }
         _ => LaunchError::with_errno(step.stage(), step, errno),
     }
 }

@@ -60,6 +60,12 @@ impl LaunchError {
         Self { stage, text, errno: Some(errno), exit_code: 128, in_exec: false }
     }
 
+    /// With a sentence that helps.
+    pub(crate) fn with_hint(mut self, hint: &str) -> Self {
+        self.text = format!("{}: {hint}", self.text);
+        self
+    }
+
     pub(crate) fn plan(text: impl Into<String>) -> Self {
         Self::new(Stage::Plan, text)
     }

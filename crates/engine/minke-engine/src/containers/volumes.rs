@@ -35,7 +35,8 @@ impl Containers {
         mounts::add_declared(&mut wishes, config, host)?;
         for wish in &mut wishes {
             if let What::Image(mounted) = &mut wish.what {
-                let image = self.parts.images.resolve_for_container(&mounted.reference, None)?;
+                let found = self.parts.images.resolve_for_container(&mounted.reference, None);
+                let image = found.map_err(|error| Error::invalid(error.message()).caused_by(error))?;
                 mounted.id.clone_from(&image.id);
                 mounted.layers.clone_from(&image.diff_ids);
             }
@@ -48,7 +49,8 @@ impl Containers {
         let mut found: BTreeMap<String, (MountWish, &str)> = BTreeMap::new();
         for text in host.volumes_from.iter().flatten() {
             let (name, writable) = mounts::parse_volumes_from(text)?;
-            let source = self.find(name)?;
+            // Not its own kind: clients would look for the image.
+            let source = self.find(name).map_err(|error| Error::invalid(error.message()).caused_by(error))?;
             for wish in source.record().mounts().iter() {
                 if matches!(wish.what, What::Tmpfs { .. }) {
                     continue;

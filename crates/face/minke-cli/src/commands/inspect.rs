@@ -223,16 +223,51 @@ fn execute(
     typed: Option<fn(&Json) -> Value>,
     out: &mut String,
 ) -> Result<(), String> {
-    let json: Json = serde_json::from_str(text).map_err(|e| format!("unable to read inspect data: {e}"))?;
+    let mut json: Json =
+        serde_json::from_str(text).map_err(|e| format!("unable to read inspect data: {e}"))?;
     let before = out.len();
     if let Some(typed) = typed {
         if template.execute(&typed(&json), Mode::Lenient, out).is_ok() {
             return Ok(());
         }
         out.truncate(before);
+        add_old_volumes(&mut json);
     }
     template.execute(&Value::from_json(&json), Mode::Strict, out).map_err(|e| {
         out.truncate(before);
         format!("template parsing error: {e}")
     })
+}
+
+/// What books and scripts of Docker's first years ask for: where each volume's data is, and whether it may be written to, by path.
+fn add_old_volumes(container: &mut Json) {
+    let Some(mounts) = container.get("Mounts").and_then(Json::as_array) else { return };
+    let by_path = |field: &str| -> Json {
+        let rows = mounts.iter().filter(|mount| mount.get("Type").is_none_or(|kind| kind != "tmpfs"));
+        let pairs = rows.filter_map(|mount| {
+            Some((mount.get("Destination")?.as_str()?.to_owned(), mount.get(field)?.clone()))
+        });
+        Json::Object(pairs.collect())
+    };
+    let (sources, writable) = (by_path("Source"), by_path("RW"));
+    if let Some(map) = container.as_object_mut() {
+        map.entry("Volumes").or_insert(sources);
+        map.entry("VolumesRW").or_insert(writable);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_book_s_map_of_volumes_is_there_for_templates() {
+        let text = r#"{"Mounts":[{"Type":"volume","Source":"/v/a","Destination":"/b","RW":true},
+            {"Type":"tmpfs","Source":"","Destination":"/t","RW":true},
+            {"Type":"bind","Source":"/x","Destination":"/a","RW":false}]}"#;
+        let mut out = String::new();
+        let template = Template::parse("{{json .Volumes}} {{json .VolumesRW}}").expect("a template");
+        execute(&template, text, CONTAINER.typed, &mut out).expect("shown");
+        assert_eq!(out, r#"{"/a":"/x","/b":"/v/a"} {"/a":false,"/b":true}"#);
+    }
 }

@@ -269,7 +269,16 @@ fn bind(step: &MountStep, tree: BorrowedFd<'_>, root: BorrowedFd<'_>) -> Result<
         mount::set_attributes(tree, step.recursive, Depth::Recursive)?;
     }
     set_propagations(step, tree)?;
-    mount::attach(tree, &target)
+    match mount::attach(tree, &target) {
+        // The kernel's word for a directory on a file, or a file on a directory.
+        Err(Errno::INVAL) if is_directory(&target)? != kind.is_dir() => Err(Errno::NOTDIR),
+        other => other,
+    }
+}
+
+fn is_directory(fd: impl AsFd) -> Result<bool> {
+    let stat = rustix::fs::statat(fd, c"", AtFlags::EMPTY_PATH)?;
+    Ok(FileType::from_raw_mode(stat.st_mode).is_dir())
 }
 
 fn set_propagations(step: &MountStep, mounted: BorrowedFd<'_>) -> Result<()> {
