@@ -166,6 +166,12 @@ impl Format {
         shape: &'static Shape,
         rows: &[Row],
     ) -> Result<(), Failure> {
+        session.out.text(&self.render(shape, rows)?);
+        Ok(())
+    }
+
+    /// Rows as they would be printed.
+    pub(crate) fn render(&self, shape: &'static Shape, rows: &[Row]) -> Result<String, Failure> {
         let mut out = String::new();
         let words = if self.old_words { "template parsing error" } else { "failed to execute template" };
         let failed = |e: minke_template::ExecError| Failure::new(1, format!("{words}: {e}"));
@@ -185,11 +191,9 @@ impl Format {
             self.template.execute_header(&headings, &mut out).map_err(failed)?;
             out.push('\n');
             out.push_str(&body);
-            session.out.text(&table::LIST.align(&out));
-        } else {
-            session.out.text(&body);
+            return Ok(table::LIST.align(&out));
         }
-        Ok(())
+        Ok(body)
     }
 }
 

@@ -41,4 +41,4 @@ pub use oom::OomWatch;
 pub use plan::{
     Plan, Policy, Stage, Write, blkio_weight_to_io_weight, memory_swap_to_v2, plan_limits, shares_to_weight,
 };
-pub use stats::Stats;
+pub use stats::{BlkioEntry, Stats};

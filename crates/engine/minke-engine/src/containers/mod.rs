@@ -37,6 +37,7 @@ mod run;
 mod shutdown;
 pub mod signal;
 mod start;
+mod stats;
 mod supervise;
 mod top;
 mod update;
@@ -73,6 +74,7 @@ pub use requests::{
     AcceptedAttach, AcceptedExec, AttachOptions, BegunRun, ClientStream, ListOptions, LogOptions,
     RemoveOptions, RunRequest, Streams, WaitCondition,
 };
+pub use stats::{Sampling, StatsStream};
 pub use wait::Waiter;
 
 pub(crate) use container::Container;

@@ -30,6 +30,7 @@ impl Containers {
             return Err(context(Error::conflict("container is marked for removal and cannot be \"update\"")));
         }
         let mut record = (*container.record()).clone();
+        check_conflicts(&record.host, &request).map_err(context)?;
         merge(&mut record.host, &request);
         let warnings = validate::check_update(&mut record.host, &self.parts.facts)?;
         if record.host.auto_remove && !matches!(record.host.restart_policy.name.as_str(), "" | "no") {
@@ -57,12 +58,6 @@ fn merge(host: &mut HostConfig, request: &ContainerUpdateRequest) {
             own.clone_from(new);
         }
     }
-    // One way of saying how much processor replaces the other.
-    if request.nano_cpus != 0 {
-        (host.cpu_period, host.cpu_quota) = (0, 0);
-    } else if request.cpu_quota != 0 || request.cpu_period != 0 {
-        host.nano_cpus = 0;
-    }
     set(&mut host.nano_cpus, &request.nano_cpus);
     set(&mut host.cpu_shares, &request.cpu_shares);
     set(&mut host.cpu_period, &request.cpu_period);
@@ -79,4 +74,31 @@ fn merge(host: &mut HostConfig, request: &ContainerUpdateRequest) {
     if !request.restart_policy.name.is_empty() {
         host.restart_policy = request.restart_policy.clone();
     }
+}
+
+/// What cannot be set because of what was set before, in Docker's words.
+fn check_conflicts(own: &HostConfig, request: &ContainerUpdateRequest) -> Result<()> {
+    let conflict = |what: &str, with: &str| {
+        Err(Error::conflict(format!(
+            "Conflicting options: {what} cannot be updated as {with} has already been set"
+        )))
+    };
+    if request.nano_cpus > 0 && own.cpu_period > 0 {
+        return conflict("Nano CPUs", "CPU Period");
+    }
+    if request.nano_cpus > 0 && own.cpu_quota > 0 {
+        return conflict("Nano CPUs", "CPU Quota");
+    }
+    if request.cpu_period > 0 && own.nano_cpus > 0 {
+        return conflict("CPU Period", "NanoCPUs");
+    }
+    if request.cpu_quota > 0 && own.nano_cpus > 0 {
+        return conflict("CPU Quota", "NanoCPUs");
+    }
+    if request.memory != 0 && request.memory_swap == 0 && request.memory > own.memory_swap {
+        return Err(Error::conflict(
+            "Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time",
+        ));
+    }
+    Ok(())
 }

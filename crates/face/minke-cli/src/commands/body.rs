@@ -61,7 +61,7 @@ fn mode<'g>(given: &'g Given, flag: &str, kind: &str, words: &[&str]) -> Result<
     }
 }
 
-fn restart(given: &Given) -> Result<Value, String> {
+pub(super) fn restart(given: &Given) -> Result<Value, String> {
     let text = given.get("restart").unwrap_or("no");
     let (name, count) = match text.split_once(':') {
         Some((_, more)) if more.contains(':') => {
@@ -142,7 +142,7 @@ fn throttle(given: &Given, flag: &str, bytes: bool) -> Result<Value, String> {
 }
 
 /// Sizes given as `-m 64m`.
-fn size(given: &Given, flag: &str) -> i64 {
+pub(super) fn size(given: &Given, flag: &str) -> i64 {
     given.get(flag).and_then(|t| check::swap(t).ok()).unwrap_or(0)
 }
 

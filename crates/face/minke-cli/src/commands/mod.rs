@@ -10,6 +10,7 @@ pub(crate) mod cp;
 pub(crate) mod create;
 pub(crate) mod devices;
 pub(crate) mod df;
+pub(crate) mod diff;
 pub(crate) mod each;
 pub(crate) mod events;
 pub(crate) mod exec;
@@ -35,9 +36,11 @@ pub(crate) mod save;
 pub(crate) mod schema;
 pub(crate) mod security;
 pub(crate) mod start;
+pub(crate) mod stats;
 pub(crate) mod subnets;
 pub(crate) mod tag;
 pub(crate) mod top;
+pub(crate) mod update;
 pub(crate) mod variables;
 pub(crate) mod version;
 pub(crate) mod volume;
@@ -63,6 +66,9 @@ pub(crate) const ALL: &[&Command] = &[
     &top::TOP,
     &port::PORT,
     &cp::CP,
+    &diff::DIFF,
+    &stats::STATS,
+    &update::UPDATE,
     &export::EXPORT,
     &inspect::INSPECT,
     &inspect::CONTAINER_INSPECT,

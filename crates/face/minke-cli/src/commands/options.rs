@@ -21,7 +21,7 @@ fn weight(text: &str) -> Result<(), String> {
     check::device_weight(text).map(drop)
 }
 
-fn swap(text: &str) -> Result<(), String> {
+pub(super) fn swap(text: &str) -> Result<(), String> {
     check::swap(text).map(drop)
 }
 

@@ -53,12 +53,6 @@ pub(super) async fn wait(shared: &Shared, call: &Call, name: &str) -> Outcome {
     answer::stream("application/json", Box::pin(body))
 }
 
-/// A container that is not there is said to be missing, whatever else would be said.
-pub(super) async fn unless_missing(shared: &Shared, name: &str, otherwise: fn() -> Outcome) -> Outcome {
-    shared.engine.containers.inspect(name, false).await?;
-    otherwise()
-}
-
 /// A terminal's size from the parameters `h` and `w`.
 pub(super) fn window(call: &Call) -> Result<(u16, u16), Failure> {
     let side = |name: &str, what: &str| {

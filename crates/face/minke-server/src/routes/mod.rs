@@ -10,6 +10,7 @@ mod lifecycle;
 mod logs;
 mod networks;
 mod run;
+mod stats;
 mod system;
 mod transfer;
 mod unbuilt;
@@ -83,7 +84,7 @@ async fn containers_pages(
         ("GET", [name, "top"]) => containers::top(shared, &call, name).await,
         ("GET", [name, "changes"]) => containers::changes(shared, name).await,
         ("GET", [name, "logs"]) => logs::logs(shared, &call, name),
-        ("GET", [name, "stats"]) => containers::unless_missing(shared, name, unbuilt::stats).await,
+        ("GET", [name, "stats"]) => stats::stats(shared, &call, name).await,
         ("GET", [name, "export"]) => archive::export(shared, name).await,
         ("GET", [name, "attach", "ws"]) => attach::attach_websocket(shared, &call, name),
         ("HEAD", [name, "archive"]) => archive::stat(shared, &call, name).await,

@@ -14,10 +14,6 @@ pub(super) fn login() -> Outcome {
     not_built("logging in to registries is")
 }
 
-pub(super) fn stats() -> Outcome {
-    not_built("statistics of containers (stats) are")
-}
-
 pub(super) fn search() -> Outcome {
     not_built("searching registries for images is")
 }

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::{fill, object};
 use crate::ApiVersion;
+use crate::container::stats::StatsResponse;
 use crate::container::{ContainerInspect, ContainerSummary};
 
 /// `GET /containers/{id}/json`.
@@ -25,6 +26,14 @@ pub fn inspect(version: ApiVersion, container: &ContainerInspect) -> Value {
         host.shift_remove("KernelMemoryTCP");
     }
     Value::Object(document)
+}
+
+/// `GET /containers/{id}/stats`.
+pub fn stats(version: ApiVersion, mut sample: StatsResponse) -> StatsResponse {
+    if !version.before(52) {
+        sample.os_type = Some("linux".to_owned());
+    }
+    sample
 }
 
 /// Until 1.51 `NetworkSettings` repeated the container's end in the default bridge, with fields nobody fills any more.

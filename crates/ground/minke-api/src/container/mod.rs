@@ -6,6 +6,7 @@ mod exec;
 mod host;
 mod inspect;
 mod resources;
+pub mod stats;
 mod strslice;
 mod summary;
 mod update;
