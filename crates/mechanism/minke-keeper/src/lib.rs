@@ -18,6 +18,7 @@ mod keys;
 mod launching;
 pub mod nursery;
 mod outbox;
+mod pacing;
 mod program;
 pub mod protocol;
 mod proxy;

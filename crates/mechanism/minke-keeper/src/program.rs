@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use crate::{
     best_effort,
     client::Output,
+    pacing::Pace,
     protocol::{ExecState, Exit},
 };
 
@@ -56,6 +57,8 @@ pub(crate) struct Program {
     hung_until: Option<Instant>,
     /// How many reads in a row filled the buffer.
     pub(crate) full_reads: u8,
+    /// The rhythms of stdout and stderr.
+    paces: [Pace; 2],
 }
 
 /// A process's end, while its output may still go on.
@@ -116,6 +119,7 @@ impl Program {
             exit: None,
             hung_until: None,
             full_reads: 0,
+            paces: [Pace::default(); 2],
         }
     }
 
@@ -150,17 +154,28 @@ impl Program {
             Output::Stdout => &self.ends.stdout,
             Output::Stderr => &self.ends.stderr,
         };
-        end.as_ref().filter(|_| self.hung_until.is_none())
+        // The rest of what a process wrote before it ended is waited for by somebody.
+        let rests = self.ended.is_none() && self.paces[place(output)].until().is_some();
+        end.as_ref().filter(|_| self.hung_until.is_none() && !rests)
+    }
+
+    /// Takes note of what a round of reading an output brought.
+    pub(crate) fn pace(&mut self, output: Output, length: usize) {
+        if length > 0 && self.paces[place(output)].note(length, Instant::now()) {
+            self.widen(output);
+        }
     }
 
     /// When something is due although no descriptor tells.
     pub(crate) fn due(&self) -> Option<Instant> {
         let ended = self.ended.filter(|_| self.exit.is_none()).map(|ended| ended.until);
-        [ended, self.hung_until].into_iter().flatten().min()
+        let [stdout, stderr] = self.paces.map(|pace| pace.until());
+        [ended, self.hung_until, stdout, stderr].into_iter().flatten().min()
     }
 
     pub(crate) fn look_again(&mut self, now: Instant) {
         self.hung_until = self.hung_until.filter(|until| *until > now);
+        self.paces.iter_mut().for_each(|pace| pace.look_again(now));
     }
 
     pub(crate) fn has_output(&self) -> bool {
@@ -261,6 +276,10 @@ impl Program {
             self.input = VecDeque::new();
         }
     }
+}
+
+fn place(output: Output) -> usize {
+    usize::from(output == Output::Stderr)
 }
 
 /// The process's ends of its stdio, until it is started.

@@ -274,9 +274,11 @@ impl Keeper {
     /// Reads what a process has written: into the log and to its clients.
     fn draw(&mut self, key: ProgramKey, output: Output) {
         let mut buffer = self.take_buffer();
+        let mut drawn = 0;
         for _ in 0..TURN {
             let Some(program) = self.program_mut(key) else { break };
             let Drawn::Bytes(length) = program.draw(output, &mut buffer) else { break };
+            drawn += length;
             let full = length == buffer.len();
             program.full_reads = if full { program.full_reads.saturating_add(1) } else { 0 };
             if program.full_reads == FLOOD {
@@ -290,6 +292,9 @@ impl Keeper {
             }
         }
         self.buffer = buffer;
+        if let Some(program) = self.program_mut(key) {
+            program.pace(output, drawn);
+        }
     }
 
     fn deliver(&mut self, key: ProgramKey, output: Output, bytes: &[u8]) {
