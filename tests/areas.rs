@@ -17,6 +17,9 @@
 //! | `images.rs` | load, save, import, tag, rmi, history, prune |
 //! | `hostile.rs` | archives that want out of their layer |
 //! | `upgrade.rs` | the binary changes under running containers |
+//! | `copying.rs` | `cp` both ways, `export`, `diff`; a container that plays tricks meanwhile |
+//! | `watching.rs` | `stats`, `top`, `exec`, `update`, sizes |
+//! | `logs.rs` | log drivers, rotation, followers, attached clients |
 //! | `crash.rs` | the daemon killed at bad moments |
 //! | `pressure.rs` | fork bombs, memory hogs, floods |
 //! | `runtimes.rs` | `minke-oci` under Podman, and beside runc |

@@ -1,6 +1,9 @@
 """Drives an engine through Python's `docker` package: arguments are its URL and an image archive."""
 
+import datetime
+import io
 import sys
+import tarfile
 import time
 
 import docker
@@ -100,6 +103,72 @@ stream = box.attach(stream=True, logs=True)
 replayed = next(stream)
 assert b"tick" in replayed, replayed
 
+sock = box.attach_socket(params={"stdout": 1, "stream": 1})
+raw = getattr(sock, "_sock", sock)
+assert b"tick" in raw.recv(4096)
+raw.close()
+
+# Logs by time.
+first = box.logs(timestamps=True, tail=40).splitlines()[0].split(b" ")
+at = datetime.datetime.fromisoformat(first[0].decode()[:19] + "+00:00").timestamp()
+at = int(at)
+assert first[1] + b" " + first[2] in box.logs(since=at)
+assert box.logs(until=at - 3600) == b""
+assert b"tick" in box.logs(since=at - 3600, until=at + 3600)
+
+# Exec, all of it.
+code, stream = box.exec_run("sh -c 'echo out; echo err >&2'", stream=True, demux=True)
+parts = list(stream)
+assert b"".join(out for out, _ in parts if out) == b"out\n", parts
+assert b"".join(err for _, err in parts if err) == b"err\n", parts
+code, output = box.exec_run("sh -c 'id -u; pwd; echo $B'", user="9", workdir="/tmp", environment={"B": "2"})
+assert (code, output) == (0, b"9\n/tmp\n2\n"), (code, output)
+exec_id = api.exec_create(box.id, "sleep 1000", tty=True)["Id"]
+api.exec_start(exec_id, detach=True, tty=True)
+wait_until("the exec runs", lambda: api.exec_inspect(exec_id)["Running"])
+api.exec_resize(exec_id, height=20, width=70)
+assert exec_id in api.inspect_container(box.id)["ExecIDs"]
+assert box.exec_run("nosuch").exit_code == 127
+
+# Statistics.
+sample = box.stats(stream=False)
+assert sample["memory_stats"]["limit"] == 64 << 20, sample
+assert sample["cpu_stats"]["cpu_usage"]["total_usage"] >= sample["precpu_stats"]["cpu_usage"]["total_usage"] > 0
+assert sample["pids_stats"]["current"] >= 1
+assert "eth0" in sample["networks"], sample
+samples = box.stats(stream=True, decode=True)
+assert next(samples)["name"] == "/pybox" and next(samples)["preread"] > "0002"
+samples.close()
+
+# Files in and out.
+packed = io.BytesIO()
+with tarfile.open(fileobj=packed, mode="w") as archive:
+    entry = tarfile.TarInfo("from-python")
+    entry.size = 6
+    archive.addfile(entry, io.BytesIO(b"hello\n"))
+assert box.put_archive("/tmp", packed.getvalue())
+assert box.exec_run("cat /tmp/from-python").output == b"hello\n"
+pieces, stat = box.get_archive("/tmp/from-python")
+assert (stat["name"], stat["size"]) == ("from-python", 6), stat
+with tarfile.open(fileobj=io.BytesIO(b"".join(pieces))) as archive:
+    assert archive.extractfile("from-python").read() == b"hello\n"
+try:
+    box.get_archive("/nosuch")
+    raise SystemExit("a missing file must be an error")
+except docker.errors.NotFound:
+    pass
+assert {"Path": "/tmp/from-python", "Kind": 1} in box.diff()
+assert len(b"".join(box.export())) > 1_000_000
+
+# Limits.
+assert box.update(mem_limit="96m", memswap_limit="192m", cpu_shares=300)["Warnings"] is None
+box.reload()
+assert (box.attrs["HostConfig"]["Memory"], box.attrs["HostConfig"]["CpuShares"]) == (96 << 20, 300)
+box.update(restart_policy={"Name": "on-failure", "MaximumRetryCount": 2})
+box.reload()
+assert box.attrs["HostConfig"]["RestartPolicy"] == {"Name": "on-failure", "MaximumRetryCount": 2}
+box.update(restart_policy={"Name": "no"})
+
 # State.
 assert box.top()["Processes"]
 box.pause()
@@ -136,6 +205,12 @@ try:
     raise SystemExit("a removed container must be unknown")
 except docker.errors.NotFound:
     pass
+# What is waited for, and what ends.
+waited = client.containers.run("busybox", "sh -c 'sleep 0.2; exit 4'", detach=True)
+assert waited.wait(condition="next-exit")["StatusCode"] == 4
+waited.remove()
 made = client.containers.create("busybox", "true")
 assert made.id in client.containers.prune()["ContainersDeleted"]
+assert client.images.prune()["SpaceReclaimed"] >= 0
+assert "NetworksDeleted" in client.networks.prune()
 print("all of it works")

@@ -42,13 +42,13 @@ fn read_held(pid: u32) -> Option<Held> {
 
 /// A process with its parent and its words.
 #[derive(Debug)]
-struct Process {
-    pid: u32,
+pub(crate) struct Process {
+    pub(crate) pid: u32,
     parent: u32,
-    words: String,
+    pub(crate) words: String,
 }
 
-fn read_processes() -> Vec<Process> {
+pub(crate) fn read_processes() -> Vec<Process> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|entry| read_process(entry.file_name().to_str()?.parse().ok()?)).collect()
 }
@@ -61,7 +61,7 @@ fn read_process(pid: u32) -> Option<Process> {
     Some(Process { pid, parent, words })
 }
 
-fn descendants(processes: &[Process], root: u32) -> Vec<u32> {
+pub(crate) fn descendants(processes: &[Process], root: u32) -> Vec<u32> {
     let mut found = vec![root];
     let mut next = 0;
     while let Some(parent) = found.get(next).copied() {

@@ -11,6 +11,7 @@ mod binaries;
 mod bundle;
 mod daemon;
 mod engines;
+mod log_lines;
 mod memory;
 mod network;
 mod options;
@@ -112,6 +113,9 @@ fn weigh(peers: &mut Peers, daemon: Option<&PrivateDaemon>, options: &Options) -
         // What the rows before stirred up has settled by then.
         std::thread::sleep(Duration::from_secs(2));
         weights.push(memory::at_rest(peers, daemon));
+    }
+    if options.wants_row("log-lines-cpu") {
+        weights.push(log_lines::weigh(peers, daemon));
     }
     if options.wants_row("binaries") {
         weights.push(binaries::weigh(peers, daemon));

@@ -30,12 +30,19 @@ type WeightCell = Result<(u64, String), String>;
 pub(crate) struct Weight {
     title: &'static str,
     bound: Bound,
+    shown: fn(u64) -> String,
     cells: Vec<(Engine, WeightCell)>,
 }
 
 impl Weight {
     pub(crate) fn new(title: &'static str, bound: Bound) -> Self {
-        Self { title, bound, cells: Vec::new() }
+        Self { title, bound, shown: kilobytes, cells: Vec::new() }
+    }
+
+    /// Amounts that are milliseconds instead of kilobytes.
+    pub(crate) fn in_milliseconds(mut self) -> Self {
+        self.shown = |amount| format!("{amount} ms");
+        self
     }
 
     pub(crate) fn add(&mut self, engine: Engine, amount: u64, note: String) {
@@ -172,8 +179,11 @@ impl Report {
                     } else {
                         String::new()
                     };
-                    texts.push((*engine, format!("{}{short}", kilobytes(*amount))));
-                    data.insert(engine.name().to_owned(), json!({ "kilobytes": amount, "note": note }));
+                    texts.push((*engine, format!("{}{short}", (weight.shown)(*amount))));
+                    data.insert(
+                        engine.name().to_owned(),
+                        json!({ "amount": (weight.shown)(*amount), "kilobytes": amount, "note": note }),
+                    );
                 }
                 Err(error) => {
                     texts.push((*engine, "failed".to_owned()));

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::engines::{Engine, Peers};
+use super::log_lines;
 use super::network;
 use super::traffic;
 
@@ -40,7 +41,7 @@ impl Row {
 }
 
 /// Rows that weigh instead of timing.
-const WEIGHTS: [&str; 3] = ["keeper-memory", "engine-memory", "binaries"];
+const WEIGHTS: [&str; 4] = ["keeper-memory", "engine-memory", "binaries", "log-lines-cpu"];
 
 pub(crate) fn keys() -> Vec<&'static str> {
     all().iter().map(|row| row.key).chain(WEIGHTS).collect()
@@ -210,6 +211,17 @@ pub(crate) fn all() -> Vec<Row> {
                 clean_many(peers, engine);
                 time
             })
+        },
+        Row {
+            heavy: true,
+            no_podman: true,
+            clean: |peers, engine| remove(peers, engine, &name(engine, "lines")),
+            ..row(
+                "log-lines",
+                "1,000,000 lines of 100 bytes into the log (`run -d`, `wait`)",
+                of_docker(5.0, 8.0),
+                log_lines::sample,
+            )
         },
         Row {
             heavy: true,

@@ -7,7 +7,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Write},
-    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -36,7 +36,16 @@ pub(crate) fn open_for_append(
     path: &Path,
     whole: fn(&File, u64) -> io::Result<u64>,
 ) -> io::Result<(File, u64)> {
-    let file = OpenOptions::new().read(true).append(true).create(true).mode(0o640).open(path)?;
+    let mut options = OpenOptions::new();
+    options.read(true).append(true).create(true).mode(0o640);
+    let file = match (options.open(path), path.parent()) {
+        // The driver's own directory, at the first start.
+        (Err(error), Some(parent)) if error.kind() == io::ErrorKind::NotFound => {
+            std::fs::DirBuilder::new().mode(0o700).create(parent)?;
+            options.open(path)?
+        }
+        (opened, _) => opened?,
+    };
     let length = file.metadata()?.len();
     let good = whole(&file, length)?;
     if good < length {

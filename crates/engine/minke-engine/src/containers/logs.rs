@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use super::Containers;
 use super::container::Progress;
+use super::log_tag;
 use super::record::Record;
 use super::requests::LogOptions;
 use crate::error::{Error, Result};
@@ -26,12 +27,8 @@ pub(super) fn check_log_config(log: &WireLog) -> Result<()> {
         .map_err(|source| Error::invalid(source.to_string()).caused_by(source))
 }
 
-/// The log of a container, and a sentence when an option can only be half honoured.
-pub(super) fn plan_log(
-    record: &Record,
-    id: &ContainerId,
-    directory: &Path,
-) -> Result<(LogConfig, Option<String>)> {
+/// The log of a container.
+pub(super) fn plan_log(record: &Record, id: &ContainerId, directory: &Path) -> Result<LogConfig> {
     let options = record.host.log_config.config.clone().unwrap_or_default();
     let failed = |source: minke_logs::ConfigError| {
         Error::system(format!(
@@ -48,34 +45,16 @@ pub(super) fn plan_log(
         env.iter().copied(),
     )
     .map_err(failed)?;
-    let mut warning = None;
+    let path = log_path(record, id, directory);
     if let Some(tag) = options.get("tag").filter(|tag| !tag.is_empty()) {
-        let (text, whole) = fill_tag(tag, record, id);
-        if !whole {
-            warning = Some(format!("the log tag {tag:?} has fields that are not built yet"));
-        }
+        let text = log_tag::fill(tag, record, id, &path).map_err(|why| {
+            Error::system(format!(
+                "failed to create task for container: failed to initialize logging driver: {why}"
+            ))
+        })?;
         attrs.insert("tag".to_owned(), text);
     }
-    let path = log_path(record, id, directory);
-    let log = plan_options(&record.host.log_config.kind, &options, path.into(), attrs).map_err(failed)?;
-    Ok((log, warning))
-}
-
-/// Docker's fields of a log tag; anything else stays as it is and is reported.
-fn fill_tag(tag: &str, record: &Record, id: &ContainerId) -> (String, bool) {
-    let image = record.image.strip_prefix("sha256:").unwrap_or(&record.image);
-    let fields = [
-        ("{{.ID}}", id.short()),
-        ("{{.FullID}}", id.as_str()),
-        ("{{.Name}}", &record.name),
-        ("{{.ImageID}}", &image[..image.len().min(12)]),
-        ("{{.ImageFullID}}", &record.image),
-        ("{{.ImageName}}", &record.config.image),
-        ("{{.DaemonName}}", "minke"),
-    ];
-    let filled = fields.iter().fold(tag.to_owned(), |text, (field, value)| text.replace(field, value));
-    let whole = !filled.contains("{{");
-    (filled, whole)
+    plan_options(&record.host.log_config.kind, &options, path.into(), attrs).map_err(failed)
 }
 
 /// Where a container's log is; empty for drivers without a file.
@@ -107,7 +86,7 @@ impl Containers {
         let container = self.find(reference)?;
         let record = container.record();
         let directory = self.data_dir(container.id.as_str());
-        let (config, _warning) = plan_log(&record, &container.id, &directory)?;
+        let config = plan_log(&record, &container.id, &directory)?;
         std::fs::create_dir_all(Path::new(&config.path).parent().unwrap_or(&directory))
             .map_err(|source| Error::failed(format!("make {}", directory.display()), source))?;
         let cursor = minke_logs::read(

@@ -17,6 +17,7 @@ mod inspect;
 mod kill;
 mod links;
 mod list;
+mod log_tag;
 mod logs;
 mod mounting;
 mod names;

@@ -53,10 +53,7 @@ impl Containers {
         make_bind_sources(&wishes)?;
         self.add_private_paths(&record, &directory, &mut wishes)?;
         let joined = self.plan_namespaces(&record)?;
-        let (log, log_warning) = logs::plan_log(&record, &container.id, &directory)?;
-        if let Some(text) = log_warning {
-            tracing::warn!(container = container.id.as_str(), "{text}");
-        }
+        let log = logs::plan_log(&record, &container.id, &directory)?;
         let files = self.plan_files(container, &record, &directory)?;
         let runtime = self.parts.config.containers.find(&record.host.runtime);
         let (seccomp, profile) = match &runtime {

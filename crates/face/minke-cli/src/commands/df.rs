@@ -7,8 +7,9 @@ use crate::format::{Format, Row, Shape, ago};
 use crate::given::Given;
 use crate::session::Session;
 use minke_base::size;
-use minke_template::Value;
+use minke_template::{List, Mode, Record, Template, Value};
 use serde_json::{Value as Json, json};
+use std::rc::Rc;
 
 const FLAGS: &[Flag] =
     &[flag("format", Kind::Str, FORMAT), short("verbose", 'v', Kind::Bool, "Show each object")];
@@ -84,10 +85,10 @@ fn run(session: &Session, given: &Given) -> Outcome {
     let verbose_wanted = given.on("verbose");
     let usage = session.client()?.get("/system/df").flag("verbose", verbose_wanted).send()?.json()?;
     if verbose_wanted {
-        if !given.str("format").is_empty() && given.str("format") != "table" {
-            return Err("--format together with --verbose is not built yet in this version of minke".into());
-        }
-        return verbose(session, &usage);
+        return match given.str("format") {
+            "" | "table" => verbose(session, &usage),
+            format => formatted(session, &usage, format),
+        };
     }
     let table = "{{.Type}}\t{{.TotalCount}}\t{{.Active}}\t{{.Size}}\t{{.Reclaimable}}";
     let format = Format::parse_with(given.str("format"), table, true)?;
@@ -200,27 +201,105 @@ const CACHE: Shape = Shape {
     },
 };
 
+/// Each kind's rows, as the sections of the long form show them.
+#[derive(Debug)]
+struct Sections {
+    images: Vec<Row>,
+    containers: Vec<Row>,
+    volumes: Vec<Row>,
+    cache: Vec<Row>,
+}
+
+impl Sections {
+    fn of(usage: &Json, truncate: bool) -> Self {
+        let plain = |shape: &'static Shape, key: &str| -> Vec<Row> {
+            items(usage, key).iter().map(|item| Row::new(shape, item.clone(), truncate)).collect()
+        };
+        let own = |container: &Json| {
+            let mut container = container.clone();
+            // Only what the container itself takes counts here.
+            container["SizeRootFs"] = 0.into();
+            Row::new(&super::ps::SHAPE, container, truncate)
+        };
+        Self {
+            images: items(usage, "Images")
+                .iter()
+                .flat_map(|i| super::images::rows(i, truncate, false))
+                .collect(),
+            containers: items(usage, "Containers").iter().map(own).collect(),
+            volumes: plain(&VOLUME, "Volumes"),
+            cache: plain(&CACHE, "BuildCache"),
+        }
+    }
+
+    fn named(&self, name: &str) -> Option<&[Row]> {
+        Some(match name {
+            "Images" => &self.images,
+            "Containers" => &self.containers,
+            "Volumes" => &self.volumes,
+            "BuildCache" => &self.cache,
+            _ => return None,
+        })
+    }
+}
+
+const SECTIONS: [&str; 4] = ["Images", "Containers", "Volumes", "BuildCache"];
+
+/// What a template of the long form sees.
+impl Record for Sections {
+    fn type_name(&self) -> Rc<str> {
+        "*formatter.diskUsageContext".into()
+    }
+
+    fn get(&self, name: &str, args: &[Value]) -> Option<Result<Value, String>> {
+        let rows = self.named(name)?;
+        if !args.is_empty() {
+            return Some(Err(format!("wrong number of args for {name}: want 0 got {}", args.len())));
+        }
+        let items = rows.iter().map(|row| Value::Record(Rc::new(row.clone()))).collect();
+        Some(Ok(Value::List(Rc::new(List { items, type_name: "[]interface {}".into(), nil: false }))))
+    }
+
+    fn fields(&self) -> Vec<Value> {
+        SECTIONS.iter().filter_map(|name| self.get(name, &[])?.ok()).collect()
+    }
+
+    fn json(&self) -> Json {
+        let rows =
+            |name: &str| -> Json { self.named(name).into_iter().flatten().map(Record::json).collect() };
+        Json::Object(SECTIONS.iter().map(|name| ((*name).to_owned(), rows(name))).collect())
+    }
+
+    fn escapes_html(&self) -> bool {
+        true
+    }
+}
+
+fn formatted(session: &Session, usage: &Json, format: &str) -> Outcome {
+    let text = match format {
+        "json" => "{{json .}}".to_owned(),
+        text => crate::format::unescape(text.strip_prefix("table").unwrap_or(text).trim_matches(' ')),
+    };
+    let template = Template::parse(&text).map_err(|e| format!("template parsing error: {e}"))?;
+    let mut out = String::new();
+    let sections = Value::Record(Rc::new(Sections::of(usage, false)));
+    template
+        .execute(&sections, Mode::Lenient, &mut out)
+        .map_err(|e| format!("template parsing error: {e}"))?;
+    session.out.line(&out);
+    Ok(0)
+}
+
 fn verbose(session: &Session, usage: &Json) -> Outcome {
     session.out.text("Images space usage:\n\n");
     let table = "{{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{if .CreatedSince }}{{.CreatedSince}}{{else}}N/A{{end}}\t{{.Size}}\t{{.SharedSize}}\t{{.UniqueSize}}\t{{.Containers}}";
-    let rows: Vec<Row> =
-        items(usage, "Images").iter().flat_map(|i| super::images::rows(i, true, false)).collect();
-    Format::parse("", table)?.print(session, &super::images::SHAPE, &rows)?;
+    let sections = Sections::of(usage, true);
+    Format::parse("", table)?.print(session, &super::images::SHAPE, &sections.images)?;
     session.out.text("\nContainers space usage:\n\n");
     let table = "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.LocalVolumes}}\t{{.Size}}\t{{.RunningFor}}\t{{.Status}}\t{{.Names}}";
-    let rows: Vec<Row> = items(usage, "Containers")
-        .iter()
-        .map(|c| {
-            let mut c = c.clone();
-            // Only what the container itself takes counts here.
-            c["SizeRootFs"] = 0.into();
-            Row::new(&super::ps::SHAPE, c, true)
-        })
-        .collect();
-    Format::parse("", table)?.print(session, &super::ps::SHAPE, &rows)?;
+    Format::parse("", table)?.print(session, &super::ps::SHAPE, &sections.containers)?;
     session.out.text("\nLocal Volumes space usage:\n\n");
-    let rows: Vec<Row> = items(usage, "Volumes").iter().map(|v| Row::new(&VOLUME, v.clone(), true)).collect();
-    Format::parse("", "{{.Name}}\t{{.Links}}\t{{.Size}}")?.print(session, &VOLUME, &rows)?;
+    Format::parse("", "{{.Name}}\t{{.Links}}\t{{.Size}}")?.print(session, &VOLUME, &sections.volumes)?;
     let cache = items(usage, "BuildCache");
     let total: i64 = cache
         .iter()
@@ -229,7 +308,6 @@ fn verbose(session: &Session, usage: &Json) -> Outcome {
         .sum();
     session.out.text(&format!("\nBuild cache usage: {}\n\n", human(total)));
     let table = "{{.ID}}\t{{.CacheType}}\t{{.Size}}\t{{.CreatedSince}}\t{{.LastUsedSince}}\t{{.UsageCount}}\t{{.Shared}}";
-    let rows: Vec<Row> = cache.iter().map(|c| Row::new(&CACHE, c.clone(), true)).collect();
-    Format::parse("", table)?.print(session, &CACHE, &rows)?;
+    Format::parse("", table)?.print(session, &CACHE, &sections.cache)?;
     Ok(0)
 }
