@@ -5,6 +5,8 @@
 //! | `chapter1.rs`, `chapter2.rs`, `chapter4.rs`, `chapter5.rs` | the book's scenarios; each test carries the scenario's id |
 //! | `farms.rs` | chapter 2's web sites: a farm with one mailer, WordPress with its database (S2-07 to S2-09) |
 //! | `volumes.rs` | volumes beside the book's scenarios: forms of mounts, what they are filled with, killed daemons |
+//! | `chapter6.rs`, `limits.rs`, `sandbox.rs` | chapter 6: its scenarios, the measured ones, and what escape kits try, beside Docker |
+//! | `versions.rs` | create, inspect and list as each API version has them |
 //! | `isolation.rs` | what a container can and cannot see of its host |
 //! | `endurance.rs` | restarts of the daemon under eight clients; `cargo xtask endurance` runs it for as long as one likes |
 //! | `life.rs` | restart policies, a reboot of the host, stopping and freezing, memory, many containers |

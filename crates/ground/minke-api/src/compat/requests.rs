@@ -25,6 +25,10 @@ pub fn create(
 ) -> Result<Vec<String>, RequestError> {
     let mut warnings = Vec::new();
     let host = &mut request.host_config;
+    if version.before(25) {
+        // Such clients remove the container themselves.
+        host.auto_remove = false;
+    }
     if version.before(40) {
         host.kernel_memory_tcp = 0;
         if host.ipc_mode.is_empty() {
