@@ -1,4 +1,4 @@
-//! The release binary, optimised as far as it goes, with its links and completions, under `target/dist`.
+//! The release binary, optimised as far as it goes, with its links, completions and manual, under `target/dist`.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -25,6 +25,8 @@ pub(crate) fn main() -> Result<()> {
     for shell in ["bash", "zsh", "fish"] {
         fs::write(out.join(format!("minke.{shell}")), step::output(&[&binary, "completion", shell])?)?;
     }
+    fs::write(out.join("minke.ps1"), step::output(&[&binary, "completion", "powershell"])?)?;
+    step::run(&[&binary, "man", &out.join("man1").to_string_lossy()])?;
     if !step::output(&["file", "-L", &binary]).map_or(true, |kind| kind.contains("static")) {
         bail!("{binary} is not linked statically");
     }

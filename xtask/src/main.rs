@@ -22,7 +22,7 @@ cargo xtask COMMAND
   fixtures         the images that tests and benchmarks run, made from Debian's packages
   bench            minke beside Docker, Podman, crun and runc, whichever are here
   tidy             the rules of the repository: layers, file sizes, names in the documents, licences
-  dist             the release binary, optimised as far as it goes, with its links and completions
+  dist             the release binary, optimised as far as it goes, with its links, completions and manual
   vm               a small virtual machine with cgroup v2 alone, with or without systemd, to rehearse in; `vm help` says more
 ";
 

@@ -1,4 +1,4 @@
-//! Completion scripts for bash, zsh and fish, made from the command table.
+//! Completion scripts for bash, zsh and fish (PowerShell's is in `powershell.rs`), made from the command table.
 //!
 //! Names of commands and flags are in the script; names of containers, images and contexts are asked from the engine
 //! when they are wanted, with the engine's own list commands and errors kept quiet.
@@ -24,7 +24,7 @@ fn candidates(program: &str, complete: Complete) -> String {
     }
 }
 
-fn spelled(flag: &Flag) -> Vec<String> {
+pub(crate) fn spelled(flag: &Flag) -> Vec<String> {
     let mut out = vec![format!("--{}", flag.long)];
     if flag.short != '\0' {
         out.push(format!("-{}", flag.short));
@@ -32,14 +32,14 @@ fn spelled(flag: &Flag) -> Vec<String> {
     out
 }
 
-fn visible(command: &'static Command) -> Vec<&'static Flag> {
+pub(crate) fn visible(command: &'static Command) -> Vec<&'static Flag> {
     let mut flags: Vec<_> = command.flags().filter(|f| !f.hidden).collect();
     flags.sort_by_key(|f| f.long);
     flags
 }
 
 /// First words: commands and groups.
-fn first_words() -> Vec<(&'static str, &'static str)> {
+pub(crate) fn first_words() -> Vec<(&'static str, &'static str)> {
     let singles = table::commands().flat_map(|c| c.paths.iter().map(move |p| (*p, c.about)));
     let mut words: Vec<_> = singles.filter(|(p, _)| !p.contains(' ')).chain(GROUPS.iter().copied()).collect();
     words.sort_unstable();

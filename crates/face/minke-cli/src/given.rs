@@ -77,7 +77,10 @@ impl Given {
                 self.help = wanted.then_some(Help::Long);
                 return Ok(());
             }
-            return Err(format!("unknown flag: --{name}"));
+            let shown = flags.iter().filter(|flag| !flag.hidden).map(|flag| flag.long);
+            let near: Vec<String> =
+                crate::table::near(name, shown).into_iter().map(|near| format!("--{near}")).collect();
+            return Err(format!("unknown flag: --{name}{}", crate::table::did_you_mean(&near)));
         };
         let value = match value {
             Some(value) => value,

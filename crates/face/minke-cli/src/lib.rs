@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `table` | all commands |
 //! | `given`, `flag`, `check` | what was typed |
-//! | `help`, `completion` | what is shown about it |
+//! | `help`, `manual`, `completion`, `powershell` | what is shown about it |
 //! | `session`, `config` | which engine, which settings |
 //! | `format` | `--format`, tables, rows |
 //! | `attach`, `terminal`, `keys` | a terminal joined to a container |
@@ -28,6 +28,8 @@ mod format;
 mod given;
 mod help;
 mod keys;
+mod manual;
+mod powershell;
 mod printer;
 mod progress;
 mod session;
@@ -119,16 +121,12 @@ fn dispatch(program: &str, words: &[String]) -> Result<u8, Failure> {
         Found::UnknownInGroup { group, word } => Err(Failure::new(
             1,
             format!(
-                "{program}: unknown command: {program} {group} {word}\n\nUsage:  {program} {group}\n\nRun '{program} {group} --help' for more information"
+                "{program}: unknown command: {program} {group} {word}{}\n\nUsage:  {program} {group}\n\nRun '{program} {group} --help' for more information",
+                table::did_you_mean(&table::near(&word, table::group_commands(group).map(|(name, _)| name)))
             ),
         )),
         Found::Unknown { word } => {
-            let near = table::similar(&word);
-            let hint = if near.is_empty() {
-                String::new()
-            } else {
-                format!("\n\nDid you mean {}?", near.join(", "))
-            };
+            let hint = table::did_you_mean(&table::similar(&word));
             let text = format!("{program}: unknown command: {program} {word}{hint}");
             Err(Failure::new(1, format!("{text}\n\nRun '{program} --help' for more information")))
         }

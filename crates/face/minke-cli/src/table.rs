@@ -151,14 +151,23 @@ pub(crate) fn top_rows(section: Section) -> Vec<(&'static str, &'static str)> {
 /// Commands one slip away from `word`.
 pub(crate) fn similar(word: &str) -> Vec<&'static str> {
     let names = commands().flat_map(|c| c.paths.iter().copied()).chain(GROUPS.iter().map(|(n, _)| *n));
-    let mut near: Vec<_> = names
-        .filter(|name| !name.contains(' '))
-        .filter(|name| distance(name, word) <= if word.len() <= 3 { 1 } else { 2 })
-        .collect();
+    near(word, names.filter(|name| !name.contains(' ')))
+}
+
+/// Names one slip away from `word`, the nearest first.
+pub(crate) fn near<'n>(word: &str, names: impl Iterator<Item = &'n str>) -> Vec<&'n str> {
+    let most = if word.len() <= 3 { 1 } else { 2 };
+    let mut near: Vec<_> = names.filter(|name| distance(name, word) <= most).collect();
     near.sort_by_key(|name| distance(name, word));
     near.dedup();
     near.truncate(3);
     near
+}
+
+/// A sentence that offers names, or nothing.
+pub(crate) fn did_you_mean<S: AsRef<str>>(names: &[S]) -> String {
+    let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+    if names.is_empty() { String::new() } else { format!("\n\nDid you mean {}?", names.join(", ")) }
 }
 
 /// Letters to change, add or drop between two words.

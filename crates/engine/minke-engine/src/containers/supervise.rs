@@ -101,6 +101,10 @@ impl Containers {
         self.end_execs(container, exit);
         self.release_network(container, &before.places);
         self.publish_network(container, "disconnect", &before.places);
+        if exit.oom_killed && !before.oom_killed {
+            // It ended before the keeper could see the kill for itself; the kernel's count tells.
+            self.publish(container, "oom", &[]);
+        }
         self.publish(
             container,
             "die",

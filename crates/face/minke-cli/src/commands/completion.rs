@@ -1,4 +1,4 @@
-//! `completion bash|fish|zsh`: scripts made from the command table.
+//! `completion bash|fish|powershell|zsh`: scripts made from the command table.
 
 use crate::command::{Args, Command};
 use crate::completion;
@@ -38,6 +38,15 @@ pub(crate) const FISH: Command = shell(
     "Write the script for fish (minke completion fish | source)",
     |session, _| {
         session.out.text(&completion::fish(&session.program));
+        Ok(0)
+    },
+);
+
+pub(crate) const POWERSHELL: Command = shell(
+    &["completion powershell"],
+    "Write the script for PowerShell (minke completion powershell | Out-String | Invoke-Expression)",
+    |session, _| {
+        session.out.text(&crate::powershell::script(&session.program));
         Ok(0)
     },
 );

@@ -22,6 +22,7 @@ pub(crate) mod info;
 pub(crate) mod inspect;
 pub(crate) mod load;
 pub(crate) mod logs;
+pub(crate) mod man;
 pub(crate) mod mounts;
 pub(crate) mod network;
 pub(crate) mod network_list;
@@ -109,6 +110,8 @@ pub(crate) const ALL: &[&Command] = &[
     &context::RM,
     &completion::BASH,
     &completion::FISH,
+    &completion::POWERSHELL,
     &completion::ZSH,
+    &man::MAN,
     &help::HELP,
 ];
