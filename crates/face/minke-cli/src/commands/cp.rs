@@ -1,5 +1,5 @@
-//! `cp`: files between a container and this host. What a copy makes of its two ends (directory or file, there or not) is docker's table,
-//! which `docker cp --help` calls like `cp -a` and which is not quite that: it stands in [`plan`].
+//! `cp`: files between a container and this host. What a copy makes of its two ends (directory or file, there or not) is docker's table:
+//! it stands in [`plan`].
 
 mod local;
 mod plan;
@@ -22,7 +22,7 @@ use crate::given::Given;
 use crate::session::Session;
 
 const FLAGS: &[Flag] = &[
-    short("archive", 'a', Kind::Bool, "Keep owners: files put into a container become its user's without it"),
+    short("archive", 'a', Kind::Bool, "Give what is put into a container to the container's user"),
     short("follow-link", 'L', Kind::Bool, "Copy what a symbolic link in SRC_PATH leads to"),
     short("quiet", 'q', Kind::Bool, "Do not say how much was copied (nothing is said without a terminal)"),
 ];
