@@ -133,7 +133,7 @@ fn s2_09_wordpress_farm_per_client() {
     let script = daemon.path().join("provision.sh");
     let cli = daemon.command(Client::Minke, &[]);
     let program = cli.get_program().to_string_lossy().into_owned();
-    let patient = format!("until {LOOK}; do sleep 1; done; {AGENT}");
+    let patient = format!("until {LOOK}; do sleep 1; done; while {LOOK}; do echo System up.; sleep 1; done");
     let text = format!(
         "#!/bin/sh\nset -e\nif [ ! -n \"$CLIENT_ID\" ]; then echo 'Client ID not set'; exit 1; fi\n\
          d() {{ {program} -H {host} \"$@\"; }}\n\

@@ -366,7 +366,7 @@ impl Drop for Daemon {
         }
         self.terminate();
         let mut left = self.leaks();
-        for _ in 0..200 {
+        for _ in 0..600 {
             if left.is_empty() {
                 break;
             }
