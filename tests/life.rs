@@ -377,3 +377,89 @@ fn five_hundred_sleeping_containers_are_listed_and_removed() {
     daemon.minke(&[&["rm", "-f"], &ids[..]].concat()).ok().done();
     assert_eq!(daemon.minke(&["ps", "-aq"]).ok().text(), "");
 }
+
+/// B2-05, B2-14, C2-11: a container that is started again is what it was made to be.
+#[test]
+fn b2_05_a_restart_keeps_what_the_container_was_made_with() {
+    let daemon = Daemon::start();
+    let name = unique("kept");
+    let flags = [
+        "-i",
+        "-t",
+        "-e",
+        "WHO=me",
+        "--label",
+        "a=b",
+        "-w",
+        "/tmp",
+        "-h",
+        "inside",
+        "--restart",
+        "on-failure:3",
+    ];
+    let create = [&["create", "--name", &name], &flags[..], &["busybox", "cat"]].concat();
+    let id = daemon.docker(&create).ok().text().to_owned();
+    let all = || {
+        let format = "{{.Id}} {{json .Config}} {{json .HostConfig.RestartPolicy}} {{.Path}} {{.Args}}";
+        daemon.docker(&["inspect", "-f", format, &name]).ok().text().to_owned()
+    };
+    let made = all();
+    assert!(made.starts_with(&id) && made.contains("\"Tty\":true") && made.contains("WHO=me"), "{made}");
+    for verb in ["start", "restart", "restart"] {
+        assert_eq!(daemon.docker(&[verb, &name]).ok().text(), name);
+        assert_eq!(all(), made, "after {verb}");
+        let seen = daemon.docker(&["exec", &name, "sh", "-c", "echo $WHO $(pwd) $(hostname)"]).ok();
+        assert_eq!(seen.text(), "me /tmp inside");
+        daemon.docker(&["stop", "-t", "0", &name]).ok().done();
+    }
+    assert_eq!(daemon.docker(&["rm", &name]).ok().text(), name, "C2-60");
+    daemon.docker(&["create", "--name", &name, "busybox", "true"]).ok().done();
+    daemon.docker(&["rm", &name]).ok().done();
+}
+
+/// B2-37: a start-up script that is not ready yet is tried again until it is.
+#[test]
+fn b2_37_a_script_that_fails_twice_is_up_the_third_time() {
+    let daemon = Daemon::start();
+    let name = unique("third");
+    let script = "echo try >> /tries; test $(wc -l < /tries) -ge 3 || exit 9; echo up; exit 0";
+    let run = ["run", "-d", "--name", &name, "--restart", "on-failure", "busybox", "sh", "-c", script];
+    daemon.docker(&run).ok().done();
+    let state = || {
+        let format = "{{.State.Status}} {{.State.ExitCode}} {{.RestartCount}}";
+        daemon.docker(&["inspect", "-f", format, &name]).text().to_owned()
+    };
+    wait_until("it is up", SOON, || state() == "exited 0 2");
+    assert_eq!(daemon.docker(&["logs", &name]).ok().text(), "up");
+    daemon.docker(&["rm", &name]).ok().done();
+}
+
+/// B2-06, B2-38: what a container that ended still has, and what goes with it.
+#[test]
+fn b2_38_an_ended_container_keeps_its_files_and_log_and_frees_its_port() {
+    let daemon = Daemon::start();
+    let (name, other) = (unique("ended"), unique("other"));
+    let port = if daemon.is_peer() { "127.0.0.1:18090:80" } else { "127.0.0.1:8090:80" };
+    let script = "echo out; echo err >&2; echo kept > /kept; exec sleep 1000";
+    daemon.docker(&["run", "-d", "-p", port, "--name", &name, "busybox", "sh", "-c", script]).ok().done();
+    let taken = ["run", "-d", "-p", port, "--name", &other, "busybox", "sleep", "1000"];
+    daemon.docker(&taken).exits(125).complains("port is already allocated").done();
+    daemon.docker(&["rm", "-f", &other]).ok().done();
+    daemon.docker(&["stop", "-t", "0", &name]).ok().done();
+    daemon.docker(&taken).ok().done();
+    let logs = daemon.docker(&["logs", &name]).ok();
+    assert_eq!((logs.stdout.as_str(), logs.stderr.as_str()), ("out\n", "err\n"));
+    daemon.docker(&["rm", "-f", &other]).ok().done();
+    daemon.docker(&["start", &name]).ok().done();
+    assert_eq!(daemon.docker(&["exec", &name, "cat", "/kept"]).ok().text(), "kept");
+    let log = daemon.docker(&["inspect", "-f", "{{.LogPath}}", &name]).ok().text().to_owned();
+    if !daemon.is_peer() {
+        assert_eq!(
+            std::fs::read_to_string(&log).expect("its log").lines().count(),
+            4,
+            "it goes on in the same file"
+        );
+    }
+    daemon.docker(&["rm", "-f", &name]).ok().done();
+    wait_until("its log is gone", SOON, || !std::path::Path::new(&log).exists());
+}

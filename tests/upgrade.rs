@@ -161,7 +161,7 @@ fn adopts(version: Version) {
         std::fs::remove_file(format!("/proc/{pid}/root/there")).expect("removed");
         daemon.run(client, &["pause", "box"]).ok().done();
         daemon.run(client, &["unpause", "box"]).ok().done();
-        daemon.docker(&["update", "--memory", "64m", "--memory-swap", "-1", "box"]).ok().done();
+        daemon.run(client, &["update", "--memory", "64m", "--memory-swap", "-1", "box"]).ok().done();
         daemon.run(client, &["top", "box"]).ok().says("tick").done();
     }
     // Once more, by the gentle way, and its end is recorded.
