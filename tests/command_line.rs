@@ -256,7 +256,7 @@ fn what_is_not_built_yet_is_refused_with_a_sentence() {
         return;
     }
     for args in [
-        &["run", "--rm", "-v", "named:/x", "busybox", "true"][..],
+        &["run", "--rm", "--storage-opt", "size=1g", "busybox", "true"][..],
         &["run", "--rm", "--gpus", "all", "busybox", "true"],
     ] {
         for client in [Client::Minke, Client::Docker] {
@@ -268,7 +268,6 @@ fn what_is_not_built_yet_is_refused_with_a_sentence() {
         &["build", "."][..],
         &["pull", "busybox"],
         &["push", "busybox"],
-        &["volume", "create"],
         &["network", "create", "-d", "overlay", "far"],
         &["network", "create", "-d", "ipvlan", "thin"],
         &["swarm", "init"],
