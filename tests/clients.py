@@ -205,6 +205,41 @@ try:
     raise SystemExit("a removed container must be unknown")
 except docker.errors.NotFound:
     pass
+# Volumes.
+volume = client.volumes.create("pyvol", labels={"a": "b"})
+assert volume.attrs["Labels"] == {"a": "b"} and volume.attrs["Mountpoint"].endswith("/volumes/pyvol/_data")
+assert client.volumes.get("pyvol").id == "pyvol"
+assert [v.name for v in client.volumes.list(filters={"label": "a=b"})] == ["pyvol"]
+held = client.containers.create(
+    "busybox", "sh -c 'echo kept > /x/file'", volumes={"pyvol": {"bind": "/x", "mode": "rw"}, "/tmp": {"bind": "/t", "mode": "ro"}}
+)
+assert {(m["Destination"], m["Type"], m["RW"]) for m in held.attrs["Mounts"]} == {("/x", "volume", True), ("/t", "bind", False)}
+held.start()
+assert held.wait()["StatusCode"] == 0
+try:
+    volume.remove()
+    raise SystemExit("a volume in use must stay")
+except docker.errors.APIError as error:
+    assert error.response.status_code == 409 and "volume is in use" in str(error), error
+assert client.containers.run("busybox", "cat /x/file", volumes_from=[held.id + ":ro"], remove=True) == b"kept\n"
+mount = docker.types.Mount("/m", "pyvol", read_only=True)
+assert client.containers.run("busybox", "cat /m/file", mounts=[mount], remove=True) == b"kept\n"
+# The newest versions give totals unless asked for more.
+df = docker.APIClient(base_url=sys.argv[1], version="1.44").df()
+usage = {v["Name"]: v["UsageData"] for v in df["Volumes"]}
+assert usage["pyvol"] == {"RefCount": 1, "Size": 5}, usage
+held.remove(v=True)
+assert client.volumes.get("pyvol").name == "pyvol", "what a person has named stays"
+anonymous = client.volumes.create()
+assert len(anonymous.name) == 64
+assert anonymous.name in client.volumes.prune()["VolumesDeleted"]
+volume.remove()
+try:
+    client.volumes.get("pyvol")
+    raise SystemExit("a removed volume must be unknown")
+except docker.errors.NotFound:
+    pass
+
 # What is waited for, and what ends.
 waited = client.containers.run("busybox", "sh -c 'sleep 0.2; exit 4'", detach=True)
 assert waited.wait(condition="next-exit")["StatusCode"] == 4

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::process::Stdio;
 use std::time::Duration;
 
-use minke_testkit::{Client, Daemon, Machine, Netns, Options, ip, wait_until};
+use minke_testkit::{Client, Daemon, Machine, Netns, ip, wait_until};
 
 const BOTH: [Client; 2] = [Client::Minke, Client::Docker];
 const SLEEP: [&str; 3] = ["busybox", "sleep", "1000"];
@@ -212,16 +212,7 @@ fn macvlan_networks_stand_on_a_link_a_vlan_or_on_nothing() {
         }
         wait_until("no VLAN is left", Duration::from_secs(5), || !links().contains("mktlan.10"));
 
-        let island = ["network", "create", "-d", "macvlan", "--subnet", "10.215.30.0/24", "mkt-island"];
-        let made = daemon.run(client, &island);
-        if daemon.is_peer() && made.code != 0 {
-            println!(
-                "this kernel has no dummy links, without which Docker makes no such network: {}",
-                made.stderr
-            );
-            continue;
-        }
-        made.ok().done();
+        run(&["network", "create", "-d", "macvlan", "--subnet", "10.215.30.0/24", "mkt-island"]);
         sleeper(&daemon, client, "one", &["--network", "mkt-island"]);
         let talk = ["run", "--rm", "--network", "mkt-island", "busybox", "ping", "-c", "1", "-w", "5", "one"];
         run(&talk);
@@ -270,7 +261,7 @@ fn ports_of_all_forms_are_published_and_turn_back_to_their_own_container() {
             "-p",
             "7000-7003:80-83/udp",
             "-p",
-            "7010-7011:90",
+            "7010-7012:90",
             "-p",
             "0:91/udp",
             "-p",
@@ -278,7 +269,7 @@ fn ports_of_all_forms_are_published_and_turn_back_to_their_own_container() {
         ];
         sleeper(&daemon, client, "web", &forms);
         let ports = run(&["port", "web"]);
-        for part in ["80/udp -> 0.0.0.0:7000", "83/udp -> [::]:7003", "90/tcp -> 0.0.0.0:701"] {
+        for part in ["80/udp -> 0.0.0.0:7000", "83/udp -> [::]:7003", "90/tcp -> 0.0.0.0:7010"] {
             assert!(ports.contains(part), "{part}: {ports}");
         }
         let host_port = |port: &str| {
@@ -294,16 +285,13 @@ fn ports_of_all_forms_are_published_and_turn_back_to_their_own_container() {
             for port in ["7000", "7003", &host_port("91/udp")] {
                 netns.ask_udp(format!("198.51.100.1:{port}")).unwrap_or_else(|e| panic!("udp {port}: {e}"));
             }
-            for port in [&host_port("90/tcp"), &host_port("92/tcp")] {
+            for port in ["7010", &host_port("92/tcp")] {
                 netns.ask_tcp(format!("198.51.100.1:{port}")).unwrap_or_else(|e| panic!("tcp {port}: {e}"));
             }
         }
-        // The second takes the other of the range, and the third none.
+        // The second takes the next of the range, and the third none.
         sleeper(&daemon, client, "second", &["-p", "7010-7011:90"]);
-        let mut both =
-            [host_port("90/tcp"), run(&["port", "second", "90/tcp"]).replace("0.0.0.0:", "")[..4].to_owned()];
-        both.sort();
-        assert_eq!(both, ["7010", "7011"]);
+        assert!(run(&["port", "second"]).contains("90/tcp -> 0.0.0.0:7011"));
         let taken = |range: &str, complaint: &str| {
             daemon
                 .run(client, &["run", "--rm", "-p", range, "busybox", "true"])
@@ -421,34 +409,6 @@ fn rules_of_others_stay_and_own_ones_come_back() {
         daemon.run(client, &["rm", "-f", "web", "other"]).ok().done();
         daemon.run(client, &["network", "rm", "mkt-rules", "mkt-apart"]).ok().done();
         same(&daemon, "all removed");
-    }
-}
-
-/// `--bridge none`: there is no default network, and those of the user's work as ever, over the daemon's end and start.
-#[test]
-fn an_engine_without_a_default_bridge_has_networks_of_the_users() {
-    let args = ["--bridge", "none"].map(str::to_owned).to_vec();
-    let mut daemon = Daemon::with(Options { images: vec!["busybox"], args, ..Options::default() });
-    if daemon.is_peer() {
-        return;
-    }
-    let alice = neighbour(&daemon);
-    for client in BOTH {
-        let run = |daemon: &Daemon, args: &[&str]| daemon.run(client, args).ok().text().to_owned();
-        let names = run(&daemon, &["network", "ls", "--format", "{{.Name}}"]);
-        assert_eq!(names, "host\nnone");
-        run(&daemon, &["network", "create", "mkt-own"]);
-        sleeper(&daemon, client, "web", &["--network", "mkt-own", "-p", "8095:80"]);
-        let _server = daemon.netns_of("web").serve_tcp("0.0.0.0:80");
-        let answers = || alice.netns.ask_tcp("198.51.100.1:8095").expect("the port answers");
-        assert_eq!(answers(), "198.51.100.2");
-        daemon.kill();
-        assert_eq!(answers(), "198.51.100.2");
-        daemon.spawn();
-        assert_eq!(answers(), "198.51.100.2");
-        run(&daemon, &["rm", "-f", "web"]);
-        run(&daemon, &["network", "rm", "mkt-own"]);
-        closed(&alice.netns, "198.51.100.1:8095");
     }
 }
 

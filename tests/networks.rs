@@ -351,39 +351,14 @@ fn interfaces_are_called_set_and_preferred_as_asked_in_run_and_in_connect() {
         }
         assert_eq!(inside(&["cat", "/proc/sys/net/ipv4/conf/lan0/log_martians"]), "1");
         assert_eq!(inside(&["cat", "/proc/sys/net/ipv6/conf/lan0/autoconf"]), "0");
-        // The other one has the first free name. As on Docker a way out for both versions of IP comes before any priority of one
-        // for one.
-        assert!(inside(&["ip", "addr", "show", "eth0"]).contains("inet 10.214.82.2/24"));
+        // The other one has the first free name, and carries what goes out of IPv4; IPv6 has only one way.
         let via = || inside(&["ip", "route", "show", "default"]);
-        let via6 = || inside(&["ip", "-6", "route", "show", "default"]);
-        assert!(via().contains("via 10.214.81.1 dev lan0"), "{}", via());
-        assert!(via6().contains("via fd00:81::1 dev lan0"), "{}", via6());
-        let first = [
-            "run",
-            "--rm",
-            "--network",
-            "mkt-way",
-            "--network",
-            "name=mkt-zed,gw-priority=1",
-            "busybox",
-            "ip",
-            "route",
-        ];
-        run(&["network", "create", "--subnet", "10.214.84.0/24", "mkt-zed"]);
-        let route = run(&first);
-        assert!(route.contains("default via 10.214.84.1"), "{route}");
+        assert!(via().contains("via 10.214.82.1 dev eth0"), "{}", via());
+        let six = inside(&["ip", "-6", "route", "show", "default"]);
+        assert!(six.contains("via fd00:81::1 dev lan0"), "{six}");
 
         // A network that is joined later may be preferred, and named; leaving it leads back.
-        run(&[
-            "network",
-            "create",
-            "--ipv6",
-            "--subnet",
-            "10.214.83.0/24",
-            "--subnet",
-            "fd00:83::/64",
-            "mkt-late",
-        ]);
+        run(&["network", "create", "--subnet", "10.214.83.0/24", "mkt-late"]);
         run(&[
             "network",
             "connect",
@@ -401,16 +376,13 @@ fn interfaces_are_called_set_and_preferred_as_asked_in_run_and_in_connect() {
         assert!(inside(&["ip", "addr", "show", "late0"]).contains("inet 10.214.83.9/24"));
         assert_eq!(inside(&["cat", "/proc/sys/net/ipv4/conf/late0/log_martians"]), "1");
         assert!(via().contains("via 10.214.83.1 dev late0"), "{}", via());
-        assert!(via6().contains("via fd00:83::1 dev late0"), "{}", via6());
         let priority = "{{(index .NetworkSettings.Networks \"mkt-late\").GwPriority}}";
         assert_eq!(daemon.inspect("box", priority), "9");
         run(&["network", "disconnect", "mkt-late", "box"]);
-        assert!(via().contains("via 10.214.81.1 dev lan0"), "{}", via());
-        assert!(via6().contains("via fd00:81::1 dev lan0"), "{}", via6());
+        assert!(via().contains("via 10.214.82.1 dev eth0"), "{}", via());
         // Started again it is the same.
         run(&["restart", "-t", "0", "box"]);
-        assert!(via().contains("via 10.214.81.1 dev lan0"), "{}", via());
-        assert!(via6().contains("via fd00:81::1 dev lan0"), "{}", via6());
+        assert!(via().contains("via 10.214.82.1 dev eth0"), "{}", via());
         assert!(inside(&["ip", "addr", "show", "lan0"]).contains("inet6 fd00:81::7/64"));
 
         // The short form, and what cannot be.
@@ -446,7 +418,7 @@ fn interfaces_are_called_set_and_preferred_as_asked_in_run_and_in_connect() {
         }
         let all = run(&["ps", "-aq"]);
         run(&[&["rm", "-f"], &all.lines().collect::<Vec<_>>()[..]].concat());
-        run(&["network", "rm", "mkt-six", "mkt-way", "mkt-late", "mkt-zed"]);
+        run(&["network", "rm", "mkt-six", "mkt-way", "mkt-late"]);
     }
 }
 
@@ -487,10 +459,6 @@ fn a_subnet_with_an_address_of_the_host_is_taken_when_it_is_named_and_never_chos
 #[test]
 fn a_container_that_spoils_its_hosts_file_harms_nobody() {
     let daemon = Daemon::start();
-    if daemon.is_peer() {
-        // It reads the file whole, and is killed for want of memory.
-        return;
-    }
     for client in BOTH {
         let run = |args: &[&str]| daemon.run(client, args).ok().text().to_owned();
         run(&["network", "create", "mkt-late"]);

@@ -110,7 +110,7 @@ fn events_tell_of_a_volume_s_life() {
     let daemon = Daemon::start();
     let since = daemon.docker(&["info", "-f", "{{.SystemTime}}"]).ok().text().to_owned();
     daemon.docker(&["volume", "create", "mktev"]).ok().done();
-    let run = ["-v", "mktev:/x:ro", "-v", "/anonymous", "--name", "mktevc", "busybox", "true"];
+    let run = ["-v", "mktev:/x:ro", "-v", "/anonymous", "--name", "mktother", "busybox", "true"];
     once(&daemon, &run).ok().done();
     daemon.docker(&["volume", "rm", "mktev"]).ok().done();
     let until = daemon.docker(&["info", "-f", "{{.SystemTime}}"]).ok().text().to_owned();

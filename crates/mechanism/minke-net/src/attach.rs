@@ -194,18 +194,13 @@ pub(crate) struct WaysOut {
     pub(crate) v6: Option<usize>,
 }
 
-/// The endpoint of the highest priority with a gateway, among equals that whose network's name comes first. As on Docker one that is a
-/// way out for both versions of IP comes before all that are for one.
+/// The endpoint of the highest priority with a gateway, among equals that whose network's name comes first.
 pub(crate) fn plan_ways_out<'a>(endpoints: impl IntoIterator<Item = (&'a Endpoint, &'a str)>) -> WaysOut {
     let mut order: Vec<(usize, &Endpoint, &str)> =
         endpoints.into_iter().enumerate().map(|(at, (endpoint, name))| (at, endpoint, name)).collect();
     order.sort_by(|(_, one, first), (_, two, second)| {
         two.gateway_priority.cmp(&one.gateway_priority).then_with(|| first.cmp(second))
     });
-    let both = |endpoint: &Endpoint| endpoint.gateway.is_some() && endpoint.gateway6.is_some();
-    if let Some((at, ..)) = order.iter().find(|(_, endpoint, _)| both(endpoint)) {
-        return WaysOut { v4: Some(*at), v6: Some(*at) };
-    }
     let through = |has: &dyn Fn(&Endpoint) -> bool| {
         order.iter().find(|(_, endpoint, _)| has(endpoint)).map(|(at, _, _)| *at)
     };
@@ -242,13 +237,10 @@ mod tests {
 
     #[test]
     fn the_way_out_is_the_highest_priority_then_the_first_name_and_never_without_a_gateway() {
-        let (internal, four, six) =
-            (endpoint(9, false, false), endpoint(0, true, false), endpoint(0, false, true));
-        let ways = plan_ways_out([(&internal, "a"), (&six, "c"), (&four, "b")]);
+        let (internal, four, both) =
+            (endpoint(9, false, false), endpoint(0, true, false), endpoint(0, true, true));
+        let ways = plan_ways_out([(&internal, "a"), (&both, "c"), (&four, "b")]);
         assert_eq!(ways, WaysOut { v4: Some(2), v6: Some(1) });
-        // One for both versions comes before any priority of one for one.
-        let (high, both) = (endpoint(9, true, false), endpoint(-1, true, true));
-        assert_eq!(plan_ways_out([(&high, "a"), (&both, "z")]), WaysOut { v4: Some(1), v6: Some(1) });
         let first = endpoint(1, true, true);
         assert_eq!(plan_ways_out([(&four, "b"), (&first, "z")]), WaysOut { v4: Some(1), v6: Some(1) });
     }

@@ -34,7 +34,7 @@ pub struct Endpoint {
     #[serde(default)]
     pub gateway6: Option<Ipv6Addr>,
     pub mac: Mac,
-    /// `gw-priority`: among networks that lead out by the same versions of IP the highest is the container's way out.
+    /// `gw-priority`: among a container's networks the highest is its way out.
     #[serde(default)]
     pub gateway_priority: i32,
 }

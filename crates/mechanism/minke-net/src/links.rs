@@ -69,7 +69,7 @@ const ADDRESS_FIXED: usize = 8;
 const ROUTE_FIXED: usize = 12;
 
 /// A link as a dump shows it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Link {
     pub(crate) index: u32,
     pub(crate) name: String,

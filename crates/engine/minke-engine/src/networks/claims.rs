@@ -269,17 +269,13 @@ pub(crate) fn place_of(network: &Network) -> Place {
     }
 }
 
-/// The place by which a container reaches everything else: one for both versions of IP first, then of the highest priority, then of the
-/// first network by name.
+/// The place by which a container reaches everything else: of the highest priority, then of the first network by name.
 pub(crate) fn way_out(places: &[Place], is_internal: impl Fn(&Place) -> bool) -> Option<usize> {
     places
         .iter()
         .enumerate()
         .filter_map(|(at, place)| Some((at, place, place.endpoint.as_ref()?)))
         .filter(|(_, place, _)| !is_internal(place))
-        .min_by_key(|(_, place, endpoint)| {
-            let both = endpoint.gateway.is_some() && endpoint.gateway6.is_some();
-            (!both, std::cmp::Reverse(endpoint.gateway_priority), place.name.clone())
-        })
+        .min_by_key(|(_, place, endpoint)| (std::cmp::Reverse(endpoint.gateway_priority), place.name.clone()))
         .map(|(at, _, _)| at)
 }

@@ -169,7 +169,7 @@ fn open_filter(
 ) -> Result<Filter, FabricError> {
     let refused = |source| FabricError::Firewall { source };
     let mut socket = Socket::open(Family::Netfilter)?;
-    let links = route.read_links()?;
+    let links: Vec<String> = route.read_links()?.into_iter().map(|link| link.name).collect();
     let table = table_name(&config.mark);
     let swept = sweep(&mut socket, &links, &table).map_err(refused)?;
     if !swept.is_empty() {

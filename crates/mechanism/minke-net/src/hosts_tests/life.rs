@@ -412,36 +412,3 @@ fn an_administrators_bridge_is_used_as_it_is_and_stays() {
         assert!(route.read_addresses().unwrap().contains(&(index, net("10.6.0.254/24"))));
     });
 }
-
-#[test]
-fn rules_of_an_engine_without_a_default_bridge_outlive_the_starts_of_others() {
-    in_world(|world| {
-        let bridgeless = FabricConfig { mark: "mk-0a1b2c3d".into(), default_network: None, ..config() };
-        let (fabric, warnings) =
-            Fabric::open(bridgeless, &[bridge("7", "172.27.0.0/16", None)], &[]).unwrap();
-        assert_eq!(warnings, Vec::<String>::new());
-        let claim = claim_on(&fabric, "c", &["7"]);
-        let servers = serve(&claim.netns, 80);
-        publish(&fabric, &claim.endpoints[0], None, 8080);
-        let answers = || servers.tcp(Some(&world.near.netns), (HOST4, 8080));
-        assert_eq!(answers(), Some(world.near.v4));
-        // Its daemon ends, its containers stay; another engine starts.
-        drop(fabric);
-        let other = open(&[default_bridge()]);
-        assert_eq!(answers(), Some(world.near.v4));
-        drop(other);
-        // Only when its bridges are gone too, nobody will come for its rules.
-        let mut route = Socket::open(Family::Route).unwrap();
-        let mut batch = Batch::new();
-        batch.delete_link(route.read_link(Which::Name("br7")).unwrap().index);
-        route.apply(batch).unwrap();
-        let tables = || {
-            let chains =
-                crate::nft::apply::read_chains(&mut Socket::open(Family::Netfilter).unwrap()).unwrap();
-            chains.into_iter().filter(|chain| chain.table == "minke-mk-0a1b2c3d").count()
-        };
-        assert_ne!(tables(), 0);
-        drop(open(&[default_bridge()]));
-        assert_eq!(tables(), 0);
-    });
-}

@@ -1,4 +1,4 @@
-//! Rules of engines that are no more: tables and marked rules whose bridges do not exist.
+//! Rules of engines that are no more: tables and marked rules whose bridge does not exist.
 //!
 //! An engine that is killed leaves its rules for its next start, as it must. When its bridge has been deleted since, nobody will come
 //! for them; whichever engine starts next takes them away. An engine makes its bridge before its rules, so rules without a bridge are
@@ -7,26 +7,17 @@
 use super::apply::{FoundChain, read_chains, remove_tables};
 use super::foreign::{marked_bridges, remove_passage};
 use super::plan::bridge_of_table;
-use crate::links::Link;
 use crate::netlink::{NetlinkError, Socket};
-use crate::place::alias_of_bridges;
 
 const INET: u8 = 1;
 
-/// Whether a link is a bridge of the engine with this mark: the default one, which has its name, or one of its networks'. An engine
-/// without a default bridge has only those.
-fn is_bridge_of(link: &Link, mark: &str) -> bool {
-    link.name == mark || link.alias.starts_with(&alias_of_bridges(mark))
-}
-
-/// Names of minke's tables that no bridge among `links` stands behind.
-fn plan_sweep(chains: &[FoundChain], links: &[Link]) -> Vec<String> {
+/// Names of minke's tables whose bridge is not among `links`.
+fn plan_sweep(chains: &[FoundChain], links: &[String]) -> Vec<String> {
     let mut tables: Vec<String> = chains
         .iter()
         .filter(|chain| chain.family == INET && chain.name == super::plan::ADMIN)
         .filter(|chain| {
-            bridge_of_table(&chain.table)
-                .is_some_and(|mark| !links.iter().any(|link| is_bridge_of(link, mark)))
+            bridge_of_table(&chain.table).is_some_and(|bridge| !links.iter().any(|link| link == bridge))
         })
         .map(|chain| chain.table.clone())
         .collect();
@@ -34,16 +25,15 @@ fn plan_sweep(chains: &[FoundChain], links: &[Link]) -> Vec<String> {
     tables
 }
 
-/// Removes what no bridge among `links` stands behind, but for the table `own`, whose engine may do without a default bridge; answers the
-/// names of the bridges that once did.
-pub(crate) fn sweep(socket: &mut Socket, links: &[Link], own: &str) -> Result<Vec<String>, NetlinkError> {
+/// Removes what no bridge among `links` stands behind, but for the table `own`, whose engine may do without a default bridge; answers the names of the bridges that once did.
+pub(crate) fn sweep(socket: &mut Socket, links: &[String], own: &str) -> Result<Vec<String>, NetlinkError> {
     let mut swept = Vec::new();
     for table in plan_sweep(&read_chains(socket)?, links).into_iter().filter(|table| table != own) {
         remove_tables(socket, &table)?;
         swept.extend(bridge_of_table(&table).map(str::to_owned));
     }
     for bridge in marked_bridges(socket)? {
-        if !links.iter().any(|link| link.name == bridge) {
+        if !links.contains(&bridge) {
             remove_passage(socket, &bridge)?;
             if !swept.contains(&bridge) {
                 swept.push(bridge);
@@ -75,13 +65,7 @@ mod tests {
             chain(INET, "minke-ish", "other"),
             chain(2, "minke-four", "admin"),
         ];
-        let link =
-            |name: &str, alias: &str| Link { name: name.into(), alias: alias.into(), ..Link::default() };
-        let (here, first) = (link("here", ""), link("minke0", ""));
-        assert_eq!(plan_sweep(&chains, &[here.clone(), first]), ["minke-gone"]);
-        assert_eq!(plan_sweep(&chains, std::slice::from_ref(&here)), ["minke", "minke-gone"]);
-        // An engine without a default bridge has bridges of its networks.
-        let networks = link("br-12", "minke-net:gone:1234");
-        assert_eq!(plan_sweep(&chains, &[here, networks]), ["minke"]);
+        assert_eq!(plan_sweep(&chains, &["here".into(), "minke0".into()]), ["minke-gone"]);
+        assert_eq!(plan_sweep(&chains, &["here".into()]), ["minke", "minke-gone"]);
     }
 }
