@@ -163,6 +163,10 @@ fn employ(
         keeper.greet(keeper.clients.len() - 1);
     }
     keeper.reply(seq, Reply::Launched { pid, started_at, warnings });
+    if !keeper.has_daemon() {
+        // The daemon went while this was being started: no record speaks of it, and nobody waits for the answer to the end.
+        let _nobody = keeper.shut_down(seq);
+    }
     run_poststart(&mut keeper, &spec);
     drop(spec);
     keeper.oom_watch = keeper.cgroup.as_ref().and_then(|cgroup| cgroup.watch_oom().ok().flatten());

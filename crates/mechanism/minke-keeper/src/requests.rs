@@ -254,7 +254,7 @@ impl Keeper {
         }
     }
 
-    fn shut_down(&mut self, seq: u64) -> Option<Reply> {
+    pub(crate) fn shut_down(&mut self, seq: u64) -> Option<Reply> {
         if !self.phase.is_running() {
             self.forget();
             return Some(Reply::Done);

@@ -274,6 +274,12 @@ impl Container {
         (daemon, reply)
     }
 
+    /// The daemon is gone before it has its answer.
+    pub(crate) fn start_unheard(&self, nursery: &Nursery) {
+        let mut daemon = Daemon::new(take(nursery));
+        daemon.send(Body::Launch(Box::new(self.launch.clone())), &[]);
+    }
+
     pub(crate) fn reconnect(&self) -> Daemon {
         let mut daemon = Daemon::new(UnixStream::connect(self.path("run").join(SOCKET_NAME)).unwrap());
         match daemon.hello() {

@@ -488,3 +488,13 @@ fn a_waiting_keeper_is_small() {
     // The promise is for the release binary; this guards against growth.
     assert!(private.iter().all(|kilobytes| *kilobytes < 250), "{private:?}");
 }
+
+#[test]
+fn a_start_that_nobody_hears_of_is_undone() {
+    let nursery = nursery();
+    let container = Container::new("exec sleep 600");
+    container.start_unheard(&nursery);
+    eventually("its log is opened", || container.path(&format!("{}-json.log", container.id)).exists());
+    eventually("nothing of it is left", || !container.cgroup().exists() && !container.path("run").exists());
+    assert!(!container.path(EXIT_RECORD).exists(), "there is nothing to say of it");
+}
