@@ -314,3 +314,27 @@ fn a_copy_that_nobody_waits_for_ends() {
     started.finish(Duration::from_secs(10)).ok().done();
     daemon.minke(&["rm", "-f", "left"]).ok().done();
 }
+
+/// Named volumes, a part of one, and one that is a file system of its own are reached while the container rests too.
+#[test]
+fn volumes_are_reached_while_the_container_rests() {
+    let daemon = Daemon::start();
+    let source = source();
+    let f = source.path().join("src/f");
+    for client in BOTH {
+        let (box_name, volume) = (name(client, "rest"), name(client, "volume"));
+        daemon.run(client, &["volume", "create", &volume]).ok().done();
+        let (whole, part) =
+            (format!("{volume}:/whole"), format!("type=volume,src={volume},dst=/part,volume-subpath=in"));
+        let script = "mkdir /whole/in; echo deep > /whole/in/file";
+        daemon.run(client, &["run", "--rm", "-v", &whole, "busybox", "sh", "-c", script]).ok().done();
+        make(&daemon, client, &box_name, false, &["-v", &whole, "--mount", &part]);
+        let seen = daemon.run(client, &["cp", &format!("{box_name}:/part"), "-"]).ok();
+        assert_eq!(names(seen.stdout.as_bytes()), ["part/", "part/file"], "{client:?}");
+        daemon.run(client, &["cp", text(&f), &format!("{box_name}:/part/new")]).ok().done();
+        let seen = daemon.run(client, &["cp", &format!("{box_name}:/whole/in/new"), "-"]).ok();
+        assert_eq!(names(seen.stdout.as_bytes()), ["new"], "{client:?}");
+        daemon.run(client, &["rm", &box_name]).ok().done();
+        daemon.run(client, &["volume", "rm", &volume]).ok().done();
+    }
+}

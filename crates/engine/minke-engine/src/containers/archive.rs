@@ -179,24 +179,36 @@ impl Containers {
             resting = None;
         }
         let place = match &live {
-            Some((pid, _root)) => Ok(Place::Live { pid: *pid }),
+            Some((pid, _root)) => Ok((Place::Live { pid: *pid }, Vec::new())),
             None => self.place_at_rest(Arc::clone(container)).await,
         };
+        let mut held = Vec::new();
         let started = match place {
-            Ok(place) => start_porter(self, Request { place, work }, live.map(|(_, root)| root)).await,
+            Ok((place, parts)) => {
+                held = parts;
+                start_porter(self, Request { place, work }, live.map(|(_, root)| root)).await
+            }
             Err(error) => Err(error),
         };
         match started {
             Ok(mut errand) => errand.run(archive, &mut teller).await,
             Err(error) => teller.tell(failed(&error)).await,
         }
+        drop(held);
+        if resting.is_some() {
+            let (containers, container) = (Arc::clone(self), Arc::clone(container));
+            let leave = move || containers.leave_volumes(&container);
+            if let Err(error) = tokio::task::spawn_blocking(leave).await {
+                tracing::error!(%error, "the volumes of a copy are not left");
+            }
+        }
         drop(resting);
     }
 
     /// What the root of a container that does not run is made of.
-    async fn place_at_rest(self: &Arc<Self>, container: Arc<Container>) -> Result<Place> {
+    async fn place_at_rest(self: &Arc<Self>, container: Arc<Container>) -> Result<(Place, Vec<OwnedFd>)> {
         let containers = Arc::clone(self);
-        let plan = move || -> Result<Place> {
+        let plan = move || -> Result<(Place, Vec<OwnedFd>)> {
             let directory = containers.data_dir(container.id.as_str());
             let record = container.record();
             let rootfs = match containers.prepare_rootfs(&container, &record, &directory)? {
@@ -205,18 +217,18 @@ impl Containers {
                 }
                 Rootfs::Path(path) => minke_store::Rootfs::Path(path),
             };
-            let mut mounts = containers.mounts_at_rest(&record);
+            let (mut mounts, held) = containers.enter_at_rest(&container, &record)?;
             // The engine's own files, once there was a start that made them.
             for name in ["hostname", "hosts", "resolv.conf"] {
                 let (source, target) = (directory.join(name), format!("/etc/{name}"));
                 if source.exists() && mounts.iter().all(|mount| mount.target != target) {
                     let writable = !record.host.readonly_rootfs;
-                    mounts.push(Staged { source, target, writable, recursive: false });
+                    mounts.push(Staged { source, layers: Vec::new(), target, writable, recursive: false });
                 }
             }
-            mounts.retain(|mount| mount.source.exists());
+            mounts.retain(|mount| !mount.layers.is_empty() || mount.source.exists());
             mounts.sort_by(|a, b| a.target.cmp(&b.target));
-            Ok(Place::Rest { rootfs, at: directory, mounts })
+            Ok((Place::Rest { rootfs, at: directory, mounts }, held))
         };
         tokio::task::spawn_blocking(plan)
             .await

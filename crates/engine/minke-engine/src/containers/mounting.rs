@@ -91,22 +91,39 @@ impl Containers {
         Ok(parts)
     }
 
-    /// What a container that does not run would have below its root, for those who look into it from outside. Parts of volumes,
-    /// file systems of volumes' own and images are there only while it runs.
-    pub(super) fn mounts_at_rest(&self, record: &Record) -> Vec<Staged> {
-        let staged = |wish: &MountWish| {
-            let (source, recursive) = match &wish.what {
-                What::Bind { source, flat, .. } => (source.clone(), !flat),
-                What::Volume(volume)
-                    if volume.subpath.is_empty() && !self.parts.volumes.is_filled_late(&volume.name) =>
-                {
-                    (self.parts.volumes.data(&volume.name), true)
+    /// What a container that does not run would have below its root, for those who look into it from outside: its volumes are
+    /// entered, and left again with [`Self::leave_volumes`]. The descriptors keep parts of volumes what they are until then.
+    pub(super) fn enter_at_rest(
+        &self,
+        container: &Container,
+        record: &Record,
+    ) -> Result<(Vec<Staged>, Vec<OwnedFd>)> {
+        let (mut mounts, mut held) = (Vec::new(), Vec::new());
+        for wish in record.mounts().iter() {
+            let (mut layers, mut recursive) = (Vec::new(), true);
+            let source = match &wish.what {
+                What::Bind { source, flat, .. } => {
+                    recursive = !flat;
+                    source.clone()
                 }
-                _ => return None,
+                What::Volume(volume) => {
+                    let entered = self.parts.volumes.enter(container.id.as_str(), volume)?;
+                    held.extend(entered.held);
+                    entered.source
+                }
+                What::Image(image) => match &self.image_parts(image)?[..] {
+                    [file] if !file.is_dir() => file.clone(),
+                    parts => {
+                        layers = parts.to_vec();
+                        PathBuf::new()
+                    }
+                },
+                What::Tmpfs { .. } => continue,
             };
-            Some(Staged { source, target: wish.target.clone(), writable: wish.writable, recursive })
-        };
-        record.mounts().iter().filter_map(staged).collect()
+            let (target, writable) = (wish.target.clone(), wish.writable);
+            mounts.push(Staged { source, layers, target, writable, recursive });
+        }
+        Ok((mounts, held))
     }
 
     /// A container has ended, or did not come to run.

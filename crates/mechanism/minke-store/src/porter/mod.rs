@@ -60,6 +60,9 @@ pub enum Place {
 pub struct Staged {
     /// A path of the host.
     pub source: PathBuf,
+    /// Instead of it: directories that are seen as one, the topmost first.
+    #[serde(default)]
+    pub layers: Vec<PathBuf>,
     /// Where in the container.
     pub target: String,
     /// Whether it may be written to.

@@ -8,8 +8,9 @@ use std::path::Path;
 use minke_sys::beneath::{self, Missing};
 use minke_sys::mount::{self, AttrChange, Attrs, Depth, Propagation};
 use minke_sys::ns;
+use minke_sys::overlay::Overlay;
 use minke_sys::spawn::flags;
-use rustix::fs::{self, CWD, Mode, OFlags};
+use rustix::fs::{self, CWD, FileType, Mode, OFlags};
 
 use super::{Failure, Place, Staged, Why};
 use crate::rootfs::{Rootfs, overlay};
@@ -19,11 +20,13 @@ pub(super) fn whole_root(place: &Place) -> Result<OwnedFd, Failure> {
     match place {
         Place::Live { .. } => Ok(io::stderr().as_fd().try_clone_to_owned()?),
         Place::Rest { rootfs, at, mounts } => {
+            // Before: a handle of the daemon's belongs to the namespace that is left.
+            let trees = mounts.iter().map(take_tree).collect::<Result<Vec<_>, _>>()?;
             enter_own_namespace()?;
             put_root(rootfs, at)?;
             let root = beneath::open_root(at).map_err(io::Error::from)?;
-            for staged in mounts {
-                put_mount(&root, staged)?;
+            for (staged, tree) in mounts.iter().zip(trees) {
+                put_mount(&root, staged, &tree)?;
             }
             Ok(root)
         }
@@ -57,27 +60,41 @@ fn put_root(rootfs: &Rootfs, at: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Mounts one thing, making its mount point where it is missing, as a start would.
-fn put_mount(root: &OwnedFd, staged: &Staged) -> Result<(), Failure> {
-    let failed = |action: &str, error: io::Error| {
-        let text = format!("{action} {} to {}: {error}", staged.source.display(), staged.target);
-        Failure::new(Why::Other, text)
-    };
-    let source = std::fs::metadata(&staged.source).map_err(|e| failed("mount", e))?;
-    let mode = Mode::from_raw_mode(0o755);
-    let missing = if source.is_dir() { Missing::Directory(mode) } else { Missing::File(mode) };
-    let target = CString::new(staged.target.as_str()).map_err(|e| failed("mount", e.into()))?;
-    let target = beneath::ensure_in_root(root, &target, missing)
-        .map_err(|e| failed("find the place for", e.into()))?;
-    let depth = if staged.recursive { Depth::Recursive } else { Depth::One };
-    let put = || -> io::Result<()> {
-        let tree = mount::clone_tree(CWD, &staged.source, depth)?;
-        if !staged.writable {
-            mount::set_attributes(&tree, AttrChange::setting(Attrs::MOUNT_ATTR_RDONLY), depth)?;
+fn failed(staged: &Staged, error: &io::Error) -> Failure {
+    let text = format!("mount {} to {}: {error}", staged.source.display(), staged.target);
+    Failure::new(Why::Other, text)
+}
+
+/// What is to be mounted, as a mount that is nowhere yet and tells no other of its own.
+fn take_tree(staged: &Staged) -> Result<OwnedFd, Failure> {
+    let take = || -> io::Result<OwnedFd> {
+        if !staged.layers.is_empty() {
+            let overlay = Overlay { lower: &staged.layers, upper: None, off: &[], volatile: false };
+            return Ok(overlay.mount()?);
         }
-        Ok(mount::attach(&tree, &target)?)
+        let depth = if staged.recursive { Depth::Recursive } else { Depth::One };
+        let tree = mount::clone_tree(CWD, &staged.source, depth)?;
+        let mut change = AttrChange { propagation: Some(Propagation::Private), ..AttrChange::default() };
+        if !staged.writable {
+            change.set = AttrChange::setting(Attrs::MOUNT_ATTR_RDONLY).set;
+        }
+        mount::set_attributes(&tree, change, depth)?;
+        Ok(tree)
     };
-    put().map_err(|e| failed("mount", e))
+    take().map_err(|error| failed(staged, &error))
+}
+
+/// Mounts it, making its mount point where it is missing, as a start would.
+fn put_mount(root: &OwnedFd, staged: &Staged, tree: &OwnedFd) -> Result<(), Failure> {
+    let put = || -> io::Result<()> {
+        let is_dir = FileType::from_raw_mode(fs::fstat(tree)?.st_mode) == FileType::Directory;
+        let mode = Mode::from_raw_mode(0o755);
+        let missing = if is_dir { Missing::Directory(mode) } else { Missing::File(mode) };
+        let target = CString::new(staged.target.as_str())?;
+        let target = beneath::ensure_in_root(root, &target, missing)?;
+        Ok(mount::attach(tree, &target)?)
+    };
+    put().map_err(|error| failed(staged, &error))
 }
 
 /// A copy of a running container's root mount alone. It can only be made from inside its mount namespace; this process goes there
