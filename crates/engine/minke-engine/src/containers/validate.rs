@@ -40,7 +40,13 @@ pub(crate) fn check_update(host: &mut HostConfig, facts: &HostFacts) -> Result<V
         restart_policy: host.restart_policy.clone(),
         ..HostConfig::default()
     })?;
-    check_resources(host, facts)
+    let unlimited = host.pids_limit.is_some_and(|limit| limit <= 0);
+    let warnings = check_resources(host, facts)?;
+    if unlimited {
+        // Docker's way to record that a limit was taken away.
+        host.pids_limit = Some(0);
+    }
+    Ok(warnings)
 }
 
 fn check_config(config: &ContainerConfig) -> Result<()> {
