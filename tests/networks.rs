@@ -438,18 +438,17 @@ fn a_subnet_with_an_address_of_the_host_is_taken_when_it_is_named_and_never_chos
             .exits(1)
             .complains("Pool overlaps with other one on this address space")
             .done();
-        daemon
-            .run(
-                client,
-                &["network", "create", "--ipv6", "-o", "com.docker.network.driver.mtu=1200", "mkt-two"],
-            )
-            .exits(1)
-            .complains(if daemon.is_peer() {
-                "IPv6"
-            } else {
-                "has IPv6, which needs an MTU of at least 1280, not 1200"
-            })
-            .done();
+        // Docker fails too, but leaves the bridge behind.
+        if !daemon.is_peer() {
+            daemon
+                .run(
+                    client,
+                    &["network", "create", "--ipv6", "-o", "com.docker.network.driver.mtu=1200", "mkt-two"],
+                )
+                .exits(1)
+                .complains("has IPv6, which needs an MTU of at least 1280, not 1200")
+                .done();
+        }
         daemon.run(client, &["rm", "-f", "inner"]).ok().done();
         daemon.run(client, &["network", "rm", "mkt-host"]).ok().done();
     }
