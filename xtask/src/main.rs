@@ -16,7 +16,8 @@ use std::process::ExitCode;
 const HELP: &str = "\
 cargo xtask COMMAND
 
-  test [AREA…]     everything that CI runs; with areas (names of files in tests/), only those end-to-end tests
+  test [AREA…]     everything that CI runs; with areas (names of files in tests/), only those end-to-end tests;
+                   with --vm first, in a machine with cgroup v2 alone (areas: isolation and limits when none is named)
   endurance [--minutes N] [--restarts N]
                    restarts of the daemon under eight clients, 10 minutes and 100 restarts when nothing is said
   fixtures         the images that tests and benchmarks run, made from Debian's packages

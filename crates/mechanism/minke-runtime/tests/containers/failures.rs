@@ -50,11 +50,16 @@ fn a_program_the_kernel_refuses_counts_as_started() {
 }
 
 #[test]
-fn a_working_directory_that_is_not_there_is_named() {
-    let error = Sandbox::new("true").set("/process/cwd", json!("/no/dir")).fail();
-    let text =
-        format!("{INIT}chdir to cwd (\"/no/dir\") set in config.json failed: no such file or directory");
-    assert_eq!((error.to_string(), error.stage()), (text, Stage::WorkingDirectory));
+fn a_working_directory_that_is_not_there_is_made_and_one_that_cannot_be_is_named() {
+    let sandbox = Sandbox::new("pwd; stat -c %a .").set("/process/cwd", json!("/new/dir"));
+    let outcome = sandbox.run();
+    assert_eq!((outcome.code, outcome.out), (0, "/new/dir\n755\n".to_owned()));
+    assert!(sandbox.root().join("new/dir").is_dir());
+
+    let sandbox = Sandbox::new("true").set("/process/cwd", json!("/file/dir"));
+    std::fs::write(sandbox.root().join("file"), "").unwrap();
+    let text = format!("{INIT}making directory /file/dir (755): not a directory");
+    assert_eq!(sandbox.fail().to_string(), text);
 }
 
 #[test]
