@@ -18,7 +18,8 @@ use crate::stock::Worker;
 /// The kernel lets a link go 15 to 60 ms after its namespace's last holder.
 const NEXT_LOOK: Duration = Duration::from_millis(20);
 const LATER_LOOK: Duration = Duration::from_secs(1);
-/// A link that has not gone after this many looks is held by somebody who may well keep it.
+/// A link that has not gone after this many looks is dropped: connections that were never said goodbye to, or a container that
+/// joined, may hold its namespace for minutes.
 const MANY_LOOKS: u32 = 50;
 
 /// Alias of a pair until a container claims it.
@@ -104,6 +105,9 @@ impl Worker for Plugger {
             }
             Job::Leave { network, addresses, index, name, looks } => {
                 if self.has_link(index, &name) {
+                    if looks == MANY_LOOKS {
+                        self.drop_link(index, &name, "its container has ended, its namespace is still held");
+                    }
                     let pause = if looks < MANY_LOOKS { NEXT_LOOK } else { LATER_LOOK };
                     let looks = looks.saturating_add(1);
                     return Some((Job::Leave { network, addresses, index, name, looks }, pause));
@@ -112,12 +116,7 @@ impl Worker for Plugger {
             }
             Job::Drop { index, name, why } => {
                 if self.has_link(index, &name) {
-                    let mut batch = Batch::new();
-                    batch.delete_link(index);
-                    match self.route.apply(batch) {
-                        Ok(()) => tracing::debug!("dropped interface {name}: {why}"),
-                        Err(error) => tracing::warn!("cannot drop interface {name} ({why}): {error}"),
-                    }
+                    self.drop_link(index, &name, why);
                 }
             }
             Job::DropInside { mut socket, index } => {
@@ -131,9 +130,30 @@ impl Worker for Plugger {
         }
         None
     }
+
+    fn end(&mut self, job: Job) {
+        match job {
+            Job::Leave { index, name, .. } => {
+                if self.has_link(index, &name) {
+                    self.drop_link(index, &name, "its container has ended, and the engine ends");
+                }
+            }
+            short => drop(self.run(short)),
+        }
+    }
 }
 
 impl Plugger {
+    /// Deletes a link that is there.
+    fn drop_link(&mut self, index: u32, name: &str, why: &str) {
+        let mut batch = Batch::new();
+        batch.delete_link(index);
+        match self.route.apply(batch) {
+            Ok(()) => tracing::debug!("dropped interface {name}: {why}"),
+            Err(error) => tracing::warn!("cannot drop interface {name} ({why}): {error}"),
+        }
+    }
+
     fn try_to(&mut self, what: &str, batch: Batch) {
         if let Err(error) = self.route.apply(batch) {
             tracing::debug!("{what}: {error}");

@@ -26,6 +26,11 @@ pub(crate) trait Worker: Send + 'static {
 
     /// Tries the job; one that is not finished comes back with the time to wait until the next try.
     fn run(&mut self, job: Self::Job) -> Option<(Self::Job, Duration)>;
+
+    /// The last turn of a job that is not finished when the thread ends.
+    fn end(&mut self, job: Self::Job) {
+        drop(self.run(job));
+    }
 }
 
 struct State<W: Worker> {
@@ -113,6 +118,9 @@ fn serve<W: Worker>(shared: &Shared<W>, mut worker: W) {
     loop {
         let mut state = shared.lock();
         if state.stop {
+            let jobs = std::mem::take(&mut state.jobs);
+            drop(state);
+            jobs.into_iter().for_each(|(_, job)| worker.end(job));
             return;
         }
         let refill_in = refill_delay(state.items.len(), shared.wanted, state.last_claim, failed_at);

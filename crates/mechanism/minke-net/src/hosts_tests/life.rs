@@ -412,3 +412,19 @@ fn an_administrators_bridge_is_used_as_it_is_and_stays() {
         assert!(route.read_addresses().unwrap().contains(&(index, net("10.6.0.254/24"))));
     });
 }
+
+#[test]
+fn a_link_goes_with_its_container_even_where_something_holds_its_namespace() {
+    in_world(|_world| {
+        let fabric = open(&[default_bridge()]);
+        // As a connection does whose other end never answers again.
+        let held = [claim_on(&fabric, "a", &["0"]), claim_on(&fabric, "b", &["0"])];
+        let [first, second] = &held;
+        fabric.release(&first.endpoints[0]);
+        until("the link is dropped", || !link_names().contains(&first.endpoints[0].host_link));
+        assert!(link_names().contains(&second.endpoints[0].host_link), "the other container lives");
+        fabric.release(&second.endpoints[0]);
+        drop(fabric);
+        assert!(!link_names().contains(&second.endpoints[0].host_link), "an engine that ends does not wait");
+    });
+}
