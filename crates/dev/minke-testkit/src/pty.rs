@@ -35,8 +35,10 @@ impl Terminal {
             .write(true)
             .open(name.to_str().expect("a plain name"))
             .expect("open the pty");
-        let mut wrapped = Command::new("setsid");
-        wrapped.args(["--ctty", "--wait"]).arg(command.get_program()).args(command.get_args());
+        // Tests that run in the background may have been told to ignore the keys' signals; a terminal's programs are not.
+        let mut wrapped = Command::new("env");
+        wrapped.args(["--default-signal=INT,QUIT", "setsid", "--ctty", "--wait"]);
+        wrapped.arg(command.get_program()).args(command.get_args());
         for (name, value) in command.get_envs() {
             match value {
                 Some(value) => wrapped.env(name, value),
@@ -45,7 +47,7 @@ impl Terminal {
         }
         let copy = || slave.try_clone().expect("a second handle of the pty");
         wrapped.env("TERM", "xterm").stdin(copy()).stdout(copy()).stderr(copy());
-        let child = wrapped.spawn().expect("setsid (util-linux) starts the client");
+        let child = wrapped.spawn().expect("env (coreutils) and setsid (util-linux) start the client");
         drop((slave, wrapped));
         let master = File::from(master);
         let screen = Arc::new(Mutex::new(Vec::new()));
