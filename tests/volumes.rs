@@ -43,14 +43,14 @@ fn the_commands_say_what_dockers_say() {
         assert_eq!(run(&["ls", "-f", "label=a=1"]).ok().text(), "DRIVER    VOLUME NAME\nlocal     mktone");
         assert_eq!(run(&["ls", "-f", "label=a=2"]).ok().text(), "DRIVER    VOLUME NAME");
         let row = run(&["ls", "-f", "name=mktone", "--format", "{{.Name}} {{.Labels}} {{.Size}} {{.Links}}"]);
-        assert_eq!(row.ok().text(), "mktone a=1,b= N/A N/A");
+        let row = row.ok().text().to_owned();
+        // docker's client lists labels in any order.
+        let turned = client == Client::Docker && row == "mktone b=,a=1 N/A N/A";
+        assert!(turned || row == "mktone a=1,b= N/A N/A", "{row}");
         let shown = run(&["inspect", "mktone"]).ok().json();
         assert_eq!(shown[0]["Name"], "mktone");
         assert_eq!(shown[0]["Labels"], serde_json::json!({"a": "1", "b": ""}));
-        assert_eq!(
-            shown[0]["Options"],
-            if client == Client::Docker { serde_json::Value::Null } else { shown[0]["Options"].clone() }
-        );
+        assert!(shown[0]["Options"].as_object().is_none_or(serde_json::Map::is_empty), "{shown}");
         assert_eq!(run(&["inspect", "-f", "{{.Driver}} {{.Scope}}", "mktone"]).ok().text(), "local local");
         run(&["inspect", "nosuch"]).exits(1).complains("get nosuch: no such volume").done();
         run(&["rm", "nosuch"]).exits(1).complains("get nosuch: no such volume").done();
