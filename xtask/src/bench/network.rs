@@ -14,8 +14,13 @@ const LOOKUPS: u16 = 1000;
 const OTHERS: u32 = 299;
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A network with two containers, one of which publishes port 80.
+/// A network with two containers.
 pub(super) fn prepare(peers: &mut Peers, engine: Engine) -> Result<()> {
+    prepare_publishing(peers, engine, 80)
+}
+
+/// A network with two containers, one of which publishes `port`.
+pub(super) fn prepare_publishing(peers: &mut Peers, engine: Engine, port: u16) -> Result<()> {
     let (network, server, client) = names(engine);
     peers.output(engine, &["network", "create", &network])?;
     let run = |peers: &mut Peers, name: &str, more: &[&str]| {
@@ -23,7 +28,7 @@ pub(super) fn prepare(peers: &mut Peers, engine: Engine) -> Result<()> {
             [&["run", "-d", "--name", name, "--network", &network], more, &["busybox", "sleep", "1000000"]];
         peers.output(engine, &line.concat()).map(drop)
     };
-    run(peers, &server, &["-p", "0:80"])?;
+    run(peers, &server, &["-p", &format!("0:{port}")])?;
     run(peers, &client, &[])
 }
 

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use minke_testkit::Netns;
 
 use super::engines::{Engine, Peers};
-use super::network::{address, inspect, names, netns};
+use super::network::{self, address, inspect, names, netns};
 use super::rows::remove;
 
 /// What one sample of iperf3 moves; its figure is the time of a gibibyte.
@@ -21,17 +21,9 @@ const WRK: [&str; 6] = ["-t1", "-c16", "-d2s", "--latency", "--timeout", "5s"];
 /// Requests whose time is one figure of wrk.
 const REQUESTS: f64 = 10_000.0;
 
-/// A network with a publishing server and a client, as for lookups; here iperf3 listens in the server's namespace.
+/// As for lookups; iperf3 listens in the server's namespace.
 pub(super) fn prepare(peers: &mut Peers, engine: Engine) -> Result<()> {
-    let (network, server, client) = names(engine);
-    peers.output(engine, &["network", "create", &network])?;
-    let run = |peers: &mut Peers, name: &str, more: &[&str]| {
-        let line =
-            [&["run", "-d", "--name", name, "--network", &network], more, &["busybox", "sleep", "1000000"]];
-        peers.output(engine, &line.concat()).map(drop)
-    };
-    run(peers, &server, &["-p", "0:5201"])?;
-    run(peers, &client, &[])
+    network::prepare_publishing(peers, engine, IPERF_PORT)
 }
 
 pub(super) fn prepare_nginx(peers: &mut Peers, engine: Engine) -> Result<()> {
