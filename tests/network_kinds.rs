@@ -445,19 +445,7 @@ networks:
   outer: {external: true, name: mkt-outer}
 ";
     std::fs::write(project.join("docker-compose.yml"), page).expect("write the file");
-    let compose = |args: &[&str]| {
-        let mut command = std::process::Command::new("/usr/bin/docker-compose");
-        command
-            .args(args)
-            .current_dir(&project)
-            .env("DOCKER_HOST", daemon.host())
-            .env("COMPOSE_PROJECT_NAME", "mktd");
-        let done = command.output().expect("docker-compose (Debian: docker-compose)");
-        let text =
-            format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
-        assert!(done.status.success(), "docker-compose {args:?}: {text}");
-        text
-    };
+    let compose = |args: &[&str]| daemon.compose(&project, "mktd", args);
     compose(&["up", "-d"]);
     let web = "mktd_web_1";
     for name in ["db", "store", "database", "mktd_db_1"] {

@@ -614,19 +614,7 @@ fn docker_compose_brings_up_two_services_on_a_named_network() {
         ports: ['8087:80']\n    networks: [front]\n  client:\n    image: busybox\n    command: sleep 1000\n    \
         depends_on: [web]\n    networks:\n      front:\n        aliases: [visitor]\nnetworks:\n  front:\n    name: mkt-front\n";
     std::fs::write(project.join("docker-compose.yml"), page).expect("write the file");
-    let compose = |args: &[&str]| {
-        let mut command = std::process::Command::new("/usr/bin/docker-compose");
-        command
-            .args(args)
-            .current_dir(&project)
-            .env("DOCKER_HOST", daemon.host())
-            .env("COMPOSE_PROJECT_NAME", "mktc");
-        let done = command.output().expect("docker-compose (Debian: docker-compose)");
-        let text =
-            format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
-        assert!(done.status.success(), "docker-compose {args:?}: {text}");
-        text
-    };
+    let compose = |args: &[&str]| daemon.compose(&project, "mktc", args);
     compose(&["up", "-d"]);
     let client = "mktc_client_1";
     wait_until("the web service answers by its name", Duration::from_secs(5), || {

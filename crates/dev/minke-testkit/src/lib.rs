@@ -7,6 +7,7 @@
 //! Nothing here is part of the product; it only drives the binaries that users drive.
 
 mod command;
+mod compose;
 mod daemon;
 pub mod fixtures;
 mod leaks;
