@@ -5,6 +5,7 @@
 //! older clients expect is worked out at the edge. Mechanisms (store, network, keepers) know none of Docker's words:
 //! here is where the two meet.
 
+pub mod builds;
 mod cgroups;
 pub mod clock;
 mod config;
@@ -24,6 +25,7 @@ pub mod spec;
 pub mod system;
 mod volumes;
 
+pub use builds::Builds;
 pub use cgroups::CgroupDriver;
 pub use clock::{Moment, parse_moment};
 pub use config::{Config, NetworkDefaults};

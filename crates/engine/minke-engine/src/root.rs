@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use minke_store::{Store, StoreOptions};
 
+use crate::builds::Builds;
 use crate::config::Config;
 use crate::containers::{Container, Containers, Parts, Phase, Registry};
 use crate::error::{Error, Result};
@@ -21,6 +22,8 @@ use crate::volumes::Volumes;
 /// An open engine. Cheap to clone; the services live as long as somebody holds one.
 #[derive(Clone, Debug)]
 pub struct Engine {
+    /// Builds.
+    pub builds: Arc<Builds>,
     /// Containers.
     pub containers: Arc<Containers>,
     /// Images.
@@ -105,6 +108,7 @@ impl Engine {
         recovery::report_lost(&containers);
         let strays = recovery::sweep(&containers, BTreeSet::new()).await;
         recovery::sweep_again_later(&containers, strays);
+        let builds = Builds::open(Arc::clone(&store), Arc::clone(&containers))?;
         let id = ledger.setting("engine.id", uuid)?;
         let system = Arc::new(System {
             id,
@@ -117,7 +121,7 @@ impl Engine {
             volumes: Arc::clone(&volumes),
             containers: Arc::clone(&containers),
         });
-        Ok(Self { containers, images, networks, volumes, events, system, ledger, _locks: locks })
+        Ok(Self { builds, containers, images, networks, volumes, events, system, ledger, _locks: locks })
     }
 
     /// Before the process ends: what was removed goes off the disk, cgroups that nothing is in any more go, and the ledger's log
