@@ -346,7 +346,7 @@ fn s5_06_publish_forms() {
         assert_eq!(published(&daemon, "own-both", "1111"), ["127.0.0.1:41111".parse().expect("an address")]);
         for port in [own[0].port(), 41111] {
             host.ask_tcp(SocketAddr::from(([127, 0, 0, 1], port))).expect("an answer on 127.0.0.1");
-            assert!(host.ask_tcp(SocketAddr::from((outer, port))).is_err(), "only on 127.0.0.1");
+            assert!(host.knock_tcp(SocketAddr::from((outer, port))).is_err(), "only on 127.0.0.1");
         }
         let before = daemon.minke(&["ps", "-q"]).ok().stdout;
         daemon
@@ -417,7 +417,7 @@ fn s5_07_publish_all() {
 /// Every address of the container's /24 that accepts connections at `port`.
 fn scan(from: &Netns, base: Ipv4Addr, port: u16) -> Vec<u8> {
     let [a, b, c, _] = base.octets();
-    (1..=12).filter(|last| from.ask_tcp(SocketAddr::from(([a, b, c, *last], port))).is_ok()).collect()
+    (1..=12).filter(|last| from.knock_tcp(SocketAddr::from(([a, b, c, *last], port))).is_ok()).collect()
 }
 
 /// S5-08, the open half.
@@ -444,7 +444,7 @@ fn s5_08_icc_closed() {
     let _server = daemon.netns_of("listener").serve_tcp("0.0.0.0:3333");
     let address: Ipv4Addr = daemon.address_of("listener", "bridge").parse().expect("an address");
     let scanner = daemon.netns_of("scanner");
-    let refused = scanner.ask_tcp(SocketAddr::from((address, 3333))).expect_err("nothing gets through");
+    let refused = scanner.knock_tcp(SocketAddr::from((address, 3333))).expect_err("nothing gets through");
     assert_eq!(refused.kind(), std::io::ErrorKind::TimedOut);
     daemon.host_netns().ask_tcp("127.0.0.1:43335").expect("published ports still work");
     let host = daemon.host_netns().serve_tcp((IpAddr::V4(gateway(&daemon)), 8001));
@@ -469,14 +469,14 @@ fn s5_09_links_as_firewall_holes() {
         let at = |port: u16| SocketAddr::from((address, port));
         let webapp = daemon.netns_of("importantWebapp");
         webapp.ask_tcp(at(3306)).expect("the link lets through");
-        assert!(webapp.ask_tcp(at(3307)).is_err(), "what is not exposed stays closed");
-        assert!(daemon.netns_of("buggyProgram").ask_tcp(at(3306)).is_err());
+        assert!(webapp.knock_tcp(at(3307)).is_err(), "what is not exposed stays closed");
+        assert!(daemon.netns_of("buggyProgram").knock_tcp(at(3306)).is_err());
         let old = daemon.address_of("importantWebapp", "bridge");
         daemon.run(client, &["rm", "-f", "importantWebapp"]).ok().done();
         // Whoever gets the address next does not get the hole.
         sleeper(&daemon, client, "next", &[]);
         let next = daemon.netns_of("next");
-        assert!(next.ask_tcp(at(3306)).is_err(), "{old} is {} now", daemon.address_of("next", "bridge"));
+        assert!(next.knock_tcp(at(3306)).is_err(), "{old} is {} now", daemon.address_of("next", "bridge"));
         daemon.run(client, &["rm", "-f", "importantData", "buggyProgram", "next"]).ok().done();
     }
 }

@@ -41,8 +41,8 @@ impl Link {
         }
         wait_until("the hosts see each other", Duration::from_secs(5), || {
             let server = alice.netns.serve_tcp("[::]:7");
-            bob.netns.ask_tcp(("198.51.100.2", server.address().port())).is_ok()
-                && bob.netns.ask_tcp("[fd00:5150::2]:7").is_ok()
+            bob.netns.knock_tcp(("198.51.100.2", server.address().port())).is_ok()
+                && bob.netns.knock_tcp("[fd00:5150::2]:7").is_ok()
         });
         Self { alice, bob, _switch: switch }
     }
@@ -65,7 +65,7 @@ fn reached(netns: &Netns, protocol: &str, address: &str) -> String {
 
 #[track_caller]
 fn closed(netns: &Netns, protocol: &str, address: &str) {
-    let answer = if protocol == "udp" { netns.ask_udp(address) } else { netns.ask_tcp(address) };
+    let answer = if protocol == "udp" { netns.knock_udp(address) } else { netns.knock_tcp(address) };
     assert!(answer.is_err(), "{protocol} to {address} answered: {answer:?}");
 }
 

@@ -10,12 +10,15 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSoc
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::wait_until;
 
-/// How long a client waits before it says that nobody answers.
+/// How long a client that expects silence listens.
 const SILENCE: Duration = Duration::from_millis(1200);
+
+/// How long a client waits for the answer that it expects: a busy machine stands still for seconds.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A namespace that exists while this value, or anything else, holds it.
 #[derive(Debug)]
@@ -87,34 +90,56 @@ impl Netns {
 
     /// Connects and reads what the server greets with: this client's address as seen there.
     pub fn ask_tcp(&self, address: impl ToSocketAddrs + Send) -> io::Result<String> {
-        self.run(move || {
-            let address = address.to_socket_addrs()?.next().ok_or(io::ErrorKind::InvalidInput)?;
-            let mut stream = TcpStream::connect_timeout(&address, SILENCE)?;
-            stream.set_read_timeout(Some(SILENCE))?;
-            let mut line = Vec::new();
-            let mut byte = [0];
-            while stream.read(&mut byte)? == 1 && byte[0] != b'\n' {
-                line.push(byte[0]);
-            }
-            if line.is_empty() {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            Ok(String::from_utf8_lossy(&line).into_owned())
-        })
+        self.run(move || greeted_at(first(address)?, PATIENCE))
     }
 
-    /// Sends a datagram and reads the answer.
+    /// Sends a datagram and reads the answer; asks again, as clients of UDP do, when none comes.
     pub fn ask_udp(&self, address: impl ToSocketAddrs + Send) -> io::Result<String> {
-        self.run(move || {
-            let address = address.to_socket_addrs()?.next().ok_or(io::ErrorKind::InvalidInput)?;
-            let socket = UdpSocket::bind(if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" })?;
-            socket.connect(address)?;
-            socket.set_read_timeout(Some(SILENCE))?;
-            socket.send(b"who am I?")?;
-            let mut bytes = [0; 256];
-            let count = socket.recv(&mut bytes)?;
-            Ok(String::from_utf8_lossy(&bytes[..count]).into_owned())
-        })
+        self.run(move || answer_of(first(address)?, PATIENCE))
+    }
+
+    /// As [`Self::ask_tcp`], where nobody is expected to answer: listens only for a moment.
+    pub fn knock_tcp(&self, address: impl ToSocketAddrs + Send) -> io::Result<String> {
+        self.run(move || greeted_at(first(address)?, SILENCE))
+    }
+
+    /// As [`Self::ask_udp`], where nobody is expected to answer: listens only for a moment.
+    pub fn knock_udp(&self, address: impl ToSocketAddrs + Send) -> io::Result<String> {
+        self.run(move || answer_of(first(address)?, SILENCE))
+    }
+}
+
+fn first(address: impl ToSocketAddrs) -> io::Result<SocketAddr> {
+    address.to_socket_addrs()?.next().ok_or_else(|| io::ErrorKind::InvalidInput.into())
+}
+
+fn greeted_at(address: SocketAddr, patience: Duration) -> io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, patience)?;
+    stream.set_read_timeout(Some(patience))?;
+    let mut line = Vec::new();
+    let mut byte = [0];
+    while stream.read(&mut byte)? == 1 && byte[0] != b'\n' {
+        line.push(byte[0]);
+    }
+    if line.is_empty() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(String::from_utf8_lossy(&line).into_owned())
+}
+
+fn answer_of(address: SocketAddr, patience: Duration) -> io::Result<String> {
+    let socket = UdpSocket::bind(if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" })?;
+    socket.connect(address)?;
+    socket.set_read_timeout(Some(SILENCE))?;
+    let began = Instant::now();
+    let mut bytes = [0; 256];
+    loop {
+        socket.send(b"who am I?")?;
+        match socket.recv(&mut bytes) {
+            Ok(count) => return Ok(String::from_utf8_lossy(&bytes[..count]).into_owned()),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock && began.elapsed() < patience => {}
+            Err(e) => return Err(e),
+        }
     }
 }
 
