@@ -7,7 +7,7 @@
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::time::Duration;
 
-use minke_testkit::{Client, Daemon, Options, Run, fixtures, wait_until};
+use minke_testkit::{Client, Daemon, Options, Run, fixtures, tools, wait_until};
 
 const BOTH: [Client; 2] = [Client::Minke, Client::Docker];
 const IMAGE: &str = "mkt-ch6:1";
@@ -334,7 +334,7 @@ fn s6_12_capabilities() {
     }
 }
 
-/// 6-S13, rows 6-C36 to 6-C40, 6-B39. The inner engine is `autostart.rs`'s affair.
+/// 6-S13, rows 6-C36 to 6-C40, 6-B39. Inside runs an engine of its own, with a container.
 #[test]
 fn s6_13_privileged() {
     let daemon = Daemon::start();
@@ -361,6 +361,13 @@ fn s6_13_privileged() {
         assert!(!run(&["--net", "host"], "ip -o link").contains("eth0@"), "the host's");
         assert!(run(&[], "mount -t tmpfs t /tmp && echo mounted").contains("mounted"));
         run(&["--device", "/dev/null:/dev/again"], "ls /dev/again");
+        if !daemon.is_peer() {
+            let binary = format!("{}:/bin/minke:ro", tools::resolve(&tools::minke()).display());
+            let engine = ["-v", &binary, "-v", "/var/lib/minke"];
+            let said = run(&engine, "minke run --rm hello-world && minke ps -aq && minke images -q");
+            assert!(said.contains("Hello from minke!"), "{said}");
+            assert_eq!(said.lines().last().map(str::len), Some(12), "an image and no container: {said}");
+        }
     }
 }
 

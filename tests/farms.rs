@@ -1,4 +1,5 @@
-//! Chapter 2's web sites: a farm with one mailer, and WordPress with its database on read-only roots. MariaDB, Apache, PHP and
+//! Web sites of chapters 2 and 6: a farm with one mailer, WordPress with its database on read-only roots, and both with limits,
+//! as nobody, with few capabilities. MariaDB, Apache, PHP and
 //! WordPress are Debian's; the entry points do what those of the book's images did.
 
 use std::io::{Read as _, Write as _};
@@ -183,4 +184,47 @@ fn s2_09_wordpress_farm_per_client() {
     let again = provision(Some("a"));
     assert_ne!(again.code, 0);
     again.complains("The container name \"/wp_a\" is already in use").done();
+}
+
+/// What the image's entry point does, for who is not root: the data lie where anybody may write.
+const DATABASE_OF_NOBODY: &str = "set -e; data=/var/lib/mysql; \
+    mariadb-install-db --datadir=$data --auth-root-authentication-method=normal --skip-test-db > /dev/null; \
+    { echo \"CREATE USER 'root'@'%' IDENTIFIED BY '$MYSQL_ROOT_PASSWORD';\"; \
+    echo \"GRANT ALL PRIVILEGES ON *.* TO 'root'@'%' WITH GRANT OPTION;\"; } > $data/init.sql; \
+    exec mariadbd --datadir=$data --bind-address=0.0.0.0 --skip-log-bin --init-file=$data/init.sql \
+    --innodb-buffer-pool-size=16M --innodb-log-file-size=8M --performance-schema=OFF";
+
+/// 6-S01 (6-C01 to 6-C04, 6-B06) with the book's programs: a database without capabilities and a site linked to it, both
+/// nobody's and limited, one port open.
+#[test]
+fn s6_01_wordpress_and_its_database_constrained() {
+    let daemon = with_images(&["lamp"]);
+    let run = |client, name: &str, flags: &[&str], tail: &[&str]| {
+        let common = ["run", "-d", "--name", name, "--user", "nobody"];
+        daemon.run(client, &[&common, flags, &["lamp"], tail].concat()).ok().done();
+    };
+    let database = "--memory 256m --cpu-shares 1024 --cap-drop all -e MYSQL_ROOT_PASSWORD=ch6demo --entrypoint bash \
+        --tmpfs /var/lib/mysql:mode=1777 --tmpfs /run/mysqld:mode=1777";
+    run(
+        Client::Docker,
+        "ch6_mariadb",
+        &database.split_whitespace().collect::<Vec<_>>(),
+        &["-c", DATABASE_OF_NOBODY],
+    );
+    let site = "-P --memory 512m --cpu-shares 512 --cap-drop net_raw --link ch6_mariadb:mysql \
+        --tmpfs /run/apache2:mode=1777 --tmpfs /run/lock/apache2:mode=1777";
+    run(Client::Minke, "ch6_wordpress", &site.split_whitespace().collect::<Vec<_>>(), &["site"]);
+    redirects_to_the_installer(&daemon, "ch6_wordpress");
+    let facts = "{{.HostConfig.Memory}} {{.HostConfig.CpuShares}} {{.Config.User}} {{.HostConfig.CapDrop}} {{.State.Running}}";
+    assert_eq!(daemon.inspect("ch6_mariadb", facts), "268435456 1024 nobody [ALL] true");
+    assert_eq!(daemon.inspect("ch6_wordpress", facts), "536870912 512 nobody [CAP_NET_RAW] true");
+    assert_eq!(
+        daemon.minke(&["port", "ch6_mariadb"]).ok().text(),
+        "",
+        "the database is not open on the host"
+    );
+    let effective = daemon.docker(&["exec", "ch6_mariadb", "grep", "-h", "^Cap[BP]", "/proc/1/status"]).ok();
+    assert!(effective.text().lines().all(|line| line.ends_with("0000000000000000")), "{effective}");
+    let owner = daemon.docker(&["exec", "ch6_wordpress", "stat", "-c", "%U", "/proc/1"]).ok();
+    assert_eq!(owner.text(), "nobody");
 }

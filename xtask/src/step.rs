@@ -26,10 +26,19 @@ pub(crate) fn target_directory() -> PathBuf {
     workspace().join(chosen)
 }
 
-/// A command of `words`, in the workspace's root.
+/// A command of `words`, in the workspace's root, without what cargo told this program of its own package: crates whose build
+/// scripts watch such variables would be built anew.
 pub(crate) fn command(words: &[&str]) -> Command {
     let mut command = Command::new(words[0]);
     command.args(&words[1..]).current_dir(workspace());
+    for (name, _) in std::env::vars_os() {
+        if name
+            .to_str()
+            .is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"))
+        {
+            command.env_remove(name);
+        }
+    }
     command
 }
 
