@@ -268,6 +268,63 @@ fn limits_of_a_running_container_can_be_changed() {
     }
 }
 
+/// Each is changed while the container runs, and read back from its own cgroup.
+#[test]
+fn the_other_resources_can_be_changed_too() {
+    let daemon = Daemon::start();
+    for client in BOTH {
+        let own = name(client, "resources");
+        sleeper(&daemon, client, &own, &["-m", "64m", "--pids-limit", "50", "--cpuset-cpus", "0,1"]);
+        let update = |args: &[&str]| daemon.run(client, &[&["update"], args, &[own.as_str()]].concat());
+        let value = |v1: &str, v2: &str| {
+            let script = format!("cat /sys/fs/cgroup/{v1} 2>/dev/null || cat /sys/fs/cgroup/{v2}");
+            daemon.run(client, &["exec", &own, "sh", "-c", &script]).ok().text().to_owned()
+        };
+        for (flag, word, v1, v2, wanted) in [
+            ("--cpuset-cpus", "1", "cpuset/cpuset.cpus", "cpuset.cpus", "1"),
+            ("--cpuset-mems", "0", "cpuset/cpuset.mems", "cpuset.mems", "0"),
+            ("--memory-reservation", "48m", "memory/memory.soft_limit_in_bytes", "memory.low", "50331648"),
+            ("--cpu-period", "50000", "cpu/cpu.cfs_period_us", "cpu.max", "50000"),
+            ("--cpu-quota", "25000", "cpu/cpu.cfs_quota_us", "cpu.max", "25000"),
+            ("--pids-limit", "-1", "pids/pids.max", "pids.max", "max"),
+        ] {
+            assert_eq!(update(&[flag, word]).ok().text(), own);
+            let found = value(v1, v2);
+            assert!(found.split_whitespace().any(|part| part == wanted), "{flag} {word}: {found}");
+        }
+        let facts = "{{.HostConfig.CpusetCpus}} {{.HostConfig.CpusetMems}} {{.HostConfig.MemoryReservation}} \
+            {{.HostConfig.CpuPeriod}} {{.HostConfig.CpuQuota}}";
+        assert_eq!(daemon.inspect(&own, facts), "1 0 50331648 50000 25000");
+        update(&["--cpuset-cpus", "4096"]).exits(1).done();
+        assert_eq!(daemon.inspect(&own, "{{.HostConfig.CpusetCpus}}"), "1", "what fails changes nothing");
+        drop_all(&daemon, &[&own]);
+    }
+}
+
+/// `--privileged` gives the command what the container lacks; who has no root keeps none.
+#[test]
+fn exec_can_be_privileged() {
+    let daemon = Daemon::start();
+    for client in BOTH {
+        let own = name(client, "raised");
+        sleeper(&daemon, client, &own, &[]);
+        let effective = |flags: &[&str]| {
+            let tail = ["grep", "CapEff", "/proc/self/status"];
+            let found = daemon.run(client, &[&["exec"], flags, &[own.as_str()], &tail].concat()).ok();
+            let word = found.text().split_whitespace().last().unwrap_or_default().to_owned();
+            u64::from_str_radix(&word, 16).unwrap_or_else(|e| panic!("{word}: {e}"))
+        };
+        let all =
+            daemon.run(client, &["run", "--rm", "--privileged", "busybox", "cat", "/proc/self/status"]).ok();
+        let all =
+            all.text().lines().find_map(|line| line.strip_prefix("CapEff:\t")).expect("a line").to_owned();
+        assert_eq!(format!("{:016x}", effective(&["--privileged"])), all);
+        assert_eq!(format!("{:016x}", effective(&[])), "00000000a80425fb");
+        assert_eq!(effective(&["-u", "1000"]), 0);
+        drop_all(&daemon, &[&own]);
+    }
+}
+
 #[test]
 fn sizes_are_counted() {
     let daemon = Daemon::start();
