@@ -36,14 +36,12 @@ pub(crate) const GROUPS: [(&str, &str); 7] = [
 ];
 
 /// docker's commands that later versions of minke will have; the first word, or two.
-const LATER: [&str; 38] = [
+const LATER: [&str; 36] = [
     "build",
     "builder",
     "buildx",
-    "commit",
     "compose",
     "config",
-    "container commit",
     "container cp",
     "container diff",
     "container export",

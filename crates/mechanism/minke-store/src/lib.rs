@@ -35,6 +35,7 @@ pub use content::{Blob, ContentStore};
 pub use document::{
     ContainerConfig, Descriptor, Healthcheck, History, ImageConfig, Index, Manifest, Platform,
 };
+pub use intake::WriteLayerError;
 pub use layer::{Layer, LayerStore, Limits};
 pub use pins::Hold;
 pub use rootfs::{Rootfs, RootfsDriver};

@@ -6,6 +6,7 @@
 
 mod archive;
 mod attach;
+mod commit;
 mod confinement;
 mod connect;
 mod container;
@@ -67,6 +68,7 @@ use crate::spec::HostFacts;
 use crate::volumes::Volumes;
 
 pub use archive::{ArchivePieces, PutOptions};
+pub use commit::CommitRequest;
 pub use health::{Health, Outcome, Verdict};
 pub use logs::LogStream;
 pub use minke_store::copying::PathStat;

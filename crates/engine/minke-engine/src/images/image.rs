@@ -30,6 +30,8 @@ pub struct Image {
     pub defaults: ContainerConfig,
     /// Bytes of its layers.
     pub size: i64,
+    /// The image that it was made on top of here, if it was.
+    pub parent: Option<String>,
     /// When it was made; never when it does not say.
     pub created: Moment,
     /// Paths that it declares as volumes.
@@ -40,20 +42,21 @@ pub struct Image {
 
 impl Image {
     /// From the store's documents.
-    pub(crate) fn new(image: &minke_store::Image, size: u64) -> Arc<Self> {
+    pub(crate) fn new(image: &minke_store::Image, size: u64, parent: Option<String>) -> Arc<Self> {
         Self::build(
             image.id.to_string(),
             Some(image.manifest.digest),
             image.diff_ids().to_vec(),
             image.config.clone(),
             size,
+            parent,
         )
     }
 
     /// Of a container whose image is gone from the records: its layers are all that is left.
     pub(crate) fn orphan(id: String, diff_ids: &[String]) -> Arc<Self> {
         let digests = diff_ids.iter().filter_map(|text| text.parse().ok()).collect();
-        Self::build(id, None, digests, ImageConfig::default(), 0)
+        Self::build(id, None, digests, ImageConfig::default(), 0, None)
     }
 
     fn build(
@@ -62,6 +65,7 @@ impl Image {
         digests: Vec<Digest>,
         config: ImageConfig,
         size: u64,
+        parent: Option<String>,
     ) -> Arc<Self> {
         let defaults = config.container_defaults();
         let created = config
@@ -79,6 +83,7 @@ impl Image {
             defaults,
             config,
             size: i64::try_from(size).unwrap_or(i64::MAX),
+            parent,
             created: Moment(created),
             stack: OnceLock::new(),
             accounts: OnceLock::new(),

@@ -6,7 +6,7 @@ use minke_api::container::{DriverData, StrSlice};
 use minke_api::image::{HistoryItem, ImageConfig, ImageInspect, ImageMetadata, ImageSummary, RootFs};
 use minke_base::Reference;
 
-use super::{Image, Images, familiar};
+use super::{Image, Images};
 use crate::clock::Moment;
 use crate::error::{Error, Result};
 use crate::filters::Filters;
@@ -14,7 +14,7 @@ use crate::filters::Filters;
 /// How images are listed.
 #[derive(Debug, Clone, Default)]
 pub struct ImageListOptions {
-    /// Intermediate ones too; minke has none, so this changes nothing.
+    /// Those too that have no name and were built upon.
     pub all: bool,
     /// Work out how much is shared.
     pub shared_size: bool,
@@ -48,24 +48,25 @@ impl Images {
             .filter(|image| until.is_none_or(|until| image.created < until))
             .filter(|image| filters.labels("label", |key| image.defaults.labels.get(key).map(String::as_str)))
             .filter_map(|image| {
-                let names: Vec<String> =
-                    catalogue.names_of(&image.id).iter().map(|name| familiar(name)).collect();
-                let tags: Vec<String> = match filters.has("reference") {
-                    false => names,
-                    true => {
-                        let kept: Vec<String> = names
-                            .into_iter()
-                            .filter(|name| {
-                                filters.any("reference", |pattern| reference_matches(pattern, name))
-                            })
-                            .collect();
-                        if kept.is_empty() {
-                            return None;
-                        }
-                        kept
+                let (mut tags, mut digests) = catalogue.familiar_names(&image.id);
+                if filters.has("reference") {
+                    let wanted =
+                        |name: &String| filters.any("reference", |pattern| reference_matches(pattern, name));
+                    tags.retain(wanted);
+                    digests.retain(wanted);
+                    if tags.is_empty() && digests.is_empty() {
+                        return None;
                     }
+                }
+                let nameless = tags.is_empty() && digests.is_empty();
+                let built_upon = nameless && catalogue.children(&image.id).next().is_some();
+                // A step of a later image is not dangling: it is that image's.
+                let left_out = match dangling {
+                    Some(true) => !tags.is_empty() || built_upon,
+                    Some(false) => nameless,
+                    None => built_upon && !options.all,
                 };
-                if dangling.is_some_and(|wanted| wanted != tags.is_empty()) {
+                if left_out {
                     return None;
                 }
                 let summary = ImageSummary {
@@ -77,10 +78,11 @@ impl Images {
                     created: image.created.seconds(),
                     id: image.id.clone(),
                     labels: Some(image.defaults.labels.clone()).filter(|labels| !labels.is_empty()),
+                    parent_id: image.parent.clone().unwrap_or_default(),
+                    repo_digests: digests,
                     repo_tags: tags,
                     shared_size: shared.as_ref().map_or(-1, |uses| self.shared_bytes(image, uses)),
                     size: image.size,
-                    ..ImageSummary::default()
                 };
                 Some((image.created, summary))
             })
@@ -122,16 +124,19 @@ impl Images {
     /// Everything that is known of an image.
     pub async fn inspect(&self, reference: &str) -> Result<ImageInspect> {
         let image = self.resolve(reference)?;
-        let (names, tagged_at) = {
+        let (repo_tags, repo_digests, tagged_at) = {
             let catalogue = self.read();
             let names = catalogue.names_of(&image.id);
             let last = names.iter().filter_map(|name| catalogue.tags.get(name)).map(|tag| tag.at).max();
-            (names, last)
+            let (tags, digests) = catalogue.familiar_names(&image.id);
+            (tags, digests, last)
         };
         let config = &image.config;
         Ok(ImageInspect {
             id: image.id.clone(),
-            repo_tags: names.iter().map(|name| familiar(name)).collect(),
+            repo_tags,
+            repo_digests,
+            parent: image.parent.clone().unwrap_or_default(),
             comment: config
                 .comment
                 .clone()
@@ -149,7 +154,6 @@ impl Images {
             graph_driver: Some(self.graph_driver(&image)),
             root_fs: RootFs { kind: "layers".to_owned(), layers: image.diff_ids.clone() },
             metadata: ImageMetadata { last_tag_time: tagged_at.map(Moment::rfc3339) },
-            ..ImageInspect::default()
         })
     }
 
@@ -173,7 +177,6 @@ impl Images {
     pub async fn history(&self, reference: &str) -> Result<Vec<HistoryItem>> {
         let image = self.resolve(reference)?;
         let steps = self.read_steps(&image)?;
-        let tags: Vec<String> = self.read().names_of(&image.id).iter().map(|name| familiar(name)).collect();
         let mut items: Vec<HistoryItem> = steps
             .into_iter()
             .map(|step| HistoryItem {
@@ -190,18 +193,26 @@ impl Images {
                 tags: None,
             })
             .collect();
-        if let Some(newest) = items.first_mut() {
-            newest.id.clone_from(&image.id);
-            newest.tags = (!tags.is_empty()).then_some(tags);
+        // The images it was made of here are known by the steps they end with.
+        let catalogue = self.read();
+        let mut step_of = Some(image);
+        for item in &mut items {
+            let Some(known) = step_of else { break };
+            let (tags, _digests) = catalogue.familiar_names(&known.id);
+            item.id.clone_from(&known.id);
+            item.tags = (!tags.is_empty()).then_some(tags);
+            step_of = known.parent.as_ref().and_then(|parent| catalogue.by_id.get(parent)).cloned();
         }
         Ok(items)
     }
 
     fn read_steps(&self, image: &Image) -> Result<Vec<minke_store::HistoryItem>> {
-        let Some(manifest) = image.manifest else { return Ok(Vec::new()) };
-        let failed = |source| Error::failed(format!("read image {}", image.id), source);
-        let whole = self.store.read_image(manifest).map_err(failed)?;
-        self.store.image_history(&whole).map_err(failed)
+        if image.manifest.is_none() {
+            return Ok(Vec::new());
+        }
+        self.store
+            .image_history(&self.stored(image)?)
+            .map_err(|source| Error::failed(format!("read image {}", image.id), source))
     }
 }
 

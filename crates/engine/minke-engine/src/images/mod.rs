@@ -35,6 +35,8 @@ pub(crate) use image::{read_accounts, read_accounts_of};
 #[serde(default)]
 struct ImageRecord {
     size: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent: Option<String>,
 }
 
 #[derive(Debug)]
@@ -77,7 +79,9 @@ impl Images {
                     store.read_image(manifest).map_err(|source| crate::error::chain(&source))
                 });
             match read {
-                Ok(image) => drop(catalogue.by_id.insert(row.id, Image::new(&image, record.size))),
+                Ok(image) => {
+                    drop(catalogue.by_id.insert(row.id, Image::new(&image, record.size, record.parent)))
+                }
                 Err(why) => warnings.push(format!("image {} cannot be read: {why}", row.id)),
             }
         }
@@ -163,11 +167,24 @@ impl Images {
 
     /// An image that is in the store now exists, under these names.
     fn record(&self, image: &minke_store::Image, names: &[Reference]) -> Result<Arc<Image>> {
+        self.record_made(image, names, None)
+    }
+
+    /// The same for one that was made here on top of another.
+    ///
+    /// An image that is known keeps the manifest it is known by, and with it its blobs.
+    pub(crate) fn record_made(
+        &self,
+        image: &minke_store::Image,
+        names: &[Reference],
+        parent: Option<&str>,
+    ) -> Result<Arc<Image>> {
         let size =
             self.store.image_size(image).map_err(|source| Error::failed("measure an image", source))?;
         let id = image.id.to_string();
         let now = Moment::now();
-        let record = serde_json::to_string(&ImageRecord { size })
+        let parent = parent.map(str::to_owned);
+        let record = serde_json::to_string(&ImageRecord { size, parent: parent.clone() })
             .map_err(|source| Error::failed("record an image", source))?;
         let row = ImageRow { id: id.clone(), manifest: image.manifest.digest.to_string(), record };
         let tags: Vec<TagRow> = names
@@ -176,8 +193,9 @@ impl Images {
             .collect();
         // Held over the ledger's write, so that memory and ledger change in the same order.
         let mut catalogue = self.write();
-        self.ledger.record_images(std::slice::from_ref(&row), &tags)?;
-        let known = catalogue.by_id.entry(id.clone()).or_insert_with(|| Image::new(image, size));
+        let rows = if catalogue.by_id.contains_key(&id) { &[][..] } else { std::slice::from_ref(&row) };
+        self.ledger.record_images(rows, &tags)?;
+        let known = catalogue.by_id.entry(id.clone()).or_insert_with(|| Image::new(image, size, parent));
         let known = Arc::clone(known);
         for tag in tags {
             catalogue.tags.insert(tag.reference, Tag { image: id.clone(), at: now });
@@ -188,6 +206,14 @@ impl Images {
             tracing::warn!(image = id, error = %crate::error::chain(&error), "image cannot be prepared");
         }
         Ok(known)
+    }
+
+    /// An image's documents.
+    pub(crate) fn stored(&self, image: &Image) -> Result<minke_store::Image> {
+        let gone = || Error::not_found(minke_api::texts::no_such_image(&image.id));
+        self.store
+            .read_image(image.manifest.ok_or_else(gone)?)
+            .map_err(|source| Error::failed(format!("read image {}", image.id), source))
     }
 
     /// The image of a container out of the records.
@@ -251,7 +277,7 @@ impl Images {
         self.events.publish("image", "delete", image.id.as_str(), attributes);
     }
 
-    fn publish(&self, image: &Image, action: &str, name: &str) {
+    pub(crate) fn publish(&self, image: &Image, action: &str, name: &str) {
         let mut attributes = image.defaults.labels.clone();
         attributes.insert("name".to_owned(), name.to_owned());
         self.events.publish("image", action, image.id.as_str(), attributes);
@@ -273,7 +299,11 @@ impl Catalogue {
         }
         let parsed = if reference.starts_with("sha256:") { None } else { Some(Reference::parse(reference)) };
         if let Some(Ok(name)) = &parsed {
-            let name = name.clone().or_latest();
+            // A digest says it all; the tag beside it is for people.
+            let name = match name.digest() {
+                Some(digest) => name.with_digest(digest),
+                None => name.clone().or_latest(),
+            };
             let found = self.tags.get(&name.to_string()).and_then(|tag| self.by_id.get(&tag.image));
             if let Some(image) = found {
                 return Ok(Arc::clone(image));
@@ -301,15 +331,33 @@ impl Catalogue {
         }
     }
 
-    /// The names of an image, canonical, in order.
+    /// The names of an image, canonical, in order: tags, and the digests that registries know it by.
     fn names_of(&self, id: &str) -> Vec<String> {
         self.tags.iter().filter(|(_, tag)| tag.image == id).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The same as people write them: tags first, digests second.
+    fn familiar_names(&self, id: &str) -> (Vec<String>, Vec<String>) {
+        let (digests, tags): (Vec<String>, Vec<String>) =
+            self.names_of(id).into_iter().partition(|name| name.contains('@'));
+        let familiar = |names: Vec<String>| names.iter().map(|name| familiar(name)).collect();
+        (familiar(tags), familiar(digests))
+    }
+
+    /// The images that were made on top of this one.
+    fn children<'a>(&'a self, id: &'a str) -> impl Iterator<Item = &'a Arc<Image>> {
+        self.by_id.values().filter(move |image| image.parent.as_deref() == Some(id))
     }
 }
 
 fn is_hello(reference: &str) -> bool {
     Reference::parse(reference)
         .is_ok_and(|name| name.or_latest().to_string() == "docker.io/library/hello-world:latest")
+}
+
+/// Applies Dockerfile instructions to a configuration.
+pub(crate) fn apply_changes(config: &mut minke_store::ContainerConfig, changes: &[String]) -> Result<()> {
+    changes.iter().try_for_each(|change| changes::apply(config, change))
 }
 
 /// A canonical reference as people write it.

@@ -17,51 +17,161 @@ enum CollectError {
     Store(#[from] StoreError),
 }
 
+/// What a removal took.
+#[derive(Debug, Default)]
+struct Gone {
+    names: Vec<(Arc<Image>, Vec<String>)>,
+    images: Vec<Arc<Image>>,
+}
+
 impl Images {
-    /// Takes a name away; with its last name the image goes, unless a container needs it.
-    pub async fn remove(self: &Arc<Self>, reference: &str, force: bool) -> Result<Vec<DeleteResponse>> {
+    /// Takes a name away; with its last name the image goes, unless a container or an image made on top needs it. With
+    /// `prune` the nameless images below it go as well.
+    pub async fn remove(
+        self: &Arc<Self>,
+        reference: &str,
+        force: bool,
+        prune: bool,
+    ) -> Result<Vec<DeleteResponse>> {
         let image = self.resolve(reference)?;
-        let by_id = is_by_id(reference, &image);
-        let (names, removed) = {
+        let mut gone = Gone::default();
+        {
             let mut catalogue = self.write();
-            let names = catalogue.names_of(&image.id);
-            let going: Vec<String> = match by_id {
-                true => names.clone(),
-                false => {
-                    let name = Reference::parse(reference)
-                        .map_err(|source| Error::invalid(source.to_string()).caused_by(source))?;
-                    vec![name.or_latest().to_string()]
-                }
-            };
-            let last = going.len() == names.len();
-            self.refuse_used(reference, &image, &names, by_id, last, force)?;
-            // A forced removal of an image in use takes the names only: containers keep their layers anyway, but
-            // what they were made of stays on record.
-            let keep_image = !last || self.holders(&image).next().is_some();
-            let ids: Vec<String> = if keep_image { Vec::new() } else { vec![image.id.clone()] };
-            self.ledger.remove_images(&going, &ids)?;
-            for name in &going {
-                catalogue.tags.remove(name);
+            if is_by_id(reference, &image) {
+                self.remove_by_id(&mut catalogue, &image, force, prune, &mut gone)?;
+            } else {
+                self.remove_name(&mut catalogue, reference, &image, force, prune, &mut gone)?;
             }
-            for id in &ids {
-                catalogue.by_id.remove(id);
-            }
-            (going, !keep_image)
-        };
-        let mut answer: Vec<DeleteResponse> = Vec::new();
-        for name in names {
-            self.publish(&image, "untag", &image.id);
-            answer.push(DeleteResponse { untagged: familiar(&name), ..DeleteResponse::default() });
         }
-        if removed {
+        let nothing_gone = gone.images.is_empty();
+        let mut answer = self.tell_gone(gone);
+        if nothing_gone {
+            return Ok(answer);
+        }
+        let (layers, _bytes) = self.collect().await?;
+        answer.extend(
+            layers.into_iter().map(|deleted| DeleteResponse { deleted, ..DeleteResponse::default() }),
+        );
+        Ok(answer)
+    }
+
+    /// Says what went: to whoever follows events, and as an answer.
+    fn tell_gone(&self, gone: Gone) -> Vec<DeleteResponse> {
+        let mut answer: Vec<DeleteResponse> = Vec::new();
+        for (image, names) in gone.names {
+            for name in names {
+                self.publish(&image, "untag", &image.id);
+                answer.push(DeleteResponse { untagged: familiar(&name), ..DeleteResponse::default() });
+            }
+        }
+        for image in gone.images {
             self.publish_gone(&image);
             answer.push(DeleteResponse { deleted: image.id.clone(), ..DeleteResponse::default() });
-            let (layers, _bytes) = self.collect().await?;
-            answer.extend(
-                layers.into_iter().map(|deleted| DeleteResponse { deleted, ..DeleteResponse::default() }),
-            );
         }
-        Ok(answer)
+        answer
+    }
+
+    fn remove_name(
+        &self,
+        catalogue: &mut Catalogue,
+        reference: &str,
+        image: &Arc<Image>,
+        force: bool,
+        prune: bool,
+        gone: &mut Gone,
+    ) -> Result<()> {
+        let names = catalogue.names_of(&image.id);
+        if !force
+            && is_one_name(&names)
+            && let Some((holder, _)) = self.holders(image).next()
+        {
+            return Err(Error::conflict(format!(
+                "conflict: unable to remove repository reference {reference:?} (must force) - container {holder} is using its referenced image {}",
+                image.short_id()
+            )));
+        }
+        let name = Reference::parse(reference)
+            .map_err(|source| Error::invalid(source.to_string()).caused_by(source))?;
+        let mut going = vec![match name.digest() {
+            Some(digest) => name.with_digest(digest).to_string(),
+            None => name.clone().or_latest().to_string(),
+        }];
+        // With the last tag of a repository its digests go too.
+        if name.digest().is_none() {
+            let same = |other: &str| {
+                Reference::parse(other).is_ok_and(|other| other.canonical_name() == name.canonical_name())
+            };
+            let others = names.iter().filter(|other| **other != going[0] && same(other));
+            if others.clone().all(|other| other.contains('@')) {
+                going.extend(others.cloned().collect::<Vec<_>>());
+            }
+        }
+        let last = names.iter().all(|name| going.contains(name));
+        // A forced removal of an image in use takes the names only: containers keep their layers anyway, but what they
+        // were made of stays on record. So does what other images were made of.
+        let conflict = if last { self.conflict(catalogue, image, &[], force) } else { None };
+        let removed = last && conflict.is_none() && self.holders(image).next().is_none();
+        self.take(catalogue, image, going, removed, gone)?;
+        if removed && prune {
+            self.prune_parents(catalogue, image, gone)?;
+        }
+        Ok(())
+    }
+
+    fn remove_by_id(
+        &self,
+        catalogue: &mut Catalogue,
+        image: &Arc<Image>,
+        force: bool,
+        prune: bool,
+        gone: &mut Gone,
+    ) -> Result<()> {
+        let names = catalogue.names_of(&image.id);
+        if let Some(conflict) = self.conflict(catalogue, image, &names, force) {
+            return Err(conflict);
+        }
+        // Held by a stopped container and forced: its names go, the record stays as long as the container.
+        let removed = self.holders(image).next().is_none();
+        self.take(catalogue, image, names, removed, gone)?;
+        if removed && prune {
+            self.prune_parents(catalogue, image, gone)?;
+        }
+        Ok(())
+    }
+
+    /// The nameless images below one that went, as long as nothing else needs them.
+    fn prune_parents(&self, catalogue: &mut Catalogue, image: &Image, gone: &mut Gone) -> Result<()> {
+        let mut next = image.parent.clone();
+        while let Some(parent) = next.and_then(|id| catalogue.by_id.get(&id).cloned()) {
+            let named = !catalogue.names_of(&parent.id).is_empty();
+            if named || self.conflict(catalogue, &parent, &[], false).is_some() {
+                break;
+            }
+            self.take(catalogue, &parent, Vec::new(), true, gone)?;
+            next = parent.parent.clone();
+        }
+        Ok(())
+    }
+
+    fn take(
+        &self,
+        catalogue: &mut Catalogue,
+        image: &Arc<Image>,
+        names: Vec<String>,
+        removed: bool,
+        gone: &mut Gone,
+    ) -> Result<()> {
+        let ids = if removed { std::slice::from_ref(&image.id) } else { &[] };
+        self.ledger.remove_images(&names, ids)?;
+        for name in &names {
+            catalogue.tags.remove(name);
+        }
+        if removed {
+            catalogue.by_id.remove(&image.id);
+            gone.images.push(Arc::clone(image));
+        }
+        gone.names.push((Arc::clone(image), names));
+        Ok(())
     }
 
     /// The containers made of an image: short id, and whether it runs.
@@ -77,56 +187,25 @@ impl Images {
             .map(|container| (container.id.short().to_owned(), container.phase().is_live()))
     }
 
-    fn refuse_used(
-        &self,
-        reference: &str,
-        image: &Image,
-        names: &[String],
-        by_id: bool,
-        last: bool,
-        force: bool,
-    ) -> Result<()> {
-        let conflict = |text: String| Err(Error::conflict(format!("conflict: {text}")));
-        if by_id {
-            if let Some((holder, _)) = self.holders(image).find(|(_, runs)| *runs) {
-                return conflict(format!(
-                    "unable to delete {} (cannot be forced) - image is being used by running container {holder}",
-                    image.short_id()
-                ));
-            }
-            if force {
-                return Ok(());
-            }
-            let mut repositories: Vec<String> = names
-                .iter()
-                .filter_map(|name| Reference::parse(name).ok())
-                .map(|name| name.canonical_name())
-                .collect();
-            repositories.dedup();
-            if repositories.len() > 1 {
-                return conflict(format!(
-                    "unable to delete {} (must be forced) - image is referenced in multiple repositories",
-                    image.short_id()
-                ));
-            }
-            if let Some((holder, _)) = self.holders(image).next() {
-                return conflict(format!(
-                    "unable to delete {} (must be forced) - image is being used by stopped container {holder}",
-                    image.short_id()
-                ));
-            }
-            return Ok(());
+    /// Why an image that has these names cannot go.
+    fn conflict(&self, catalogue: &Catalogue, image: &Image, names: &[String], force: bool) -> Option<Error> {
+        let because = |how: &str, why: String| {
+            Some(Error::conflict(format!("conflict: unable to delete {} ({how}) - {why}", image.short_id())))
+        };
+        if catalogue.children(&image.id).next().is_some() {
+            return because("cannot be forced", "image has dependent child images".to_owned());
         }
-        if last
-            && !force
-            && let Some((holder, _)) = self.holders(image).next()
-        {
-            return conflict(format!(
-                "unable to remove repository reference {reference:?} (must force) - container {holder} is using its referenced image {}",
-                image.short_id()
-            ));
+        if let Some((holder, _)) = self.holders(image).find(|(_, runs)| *runs) {
+            return because("cannot be forced", format!("image is being used by running container {holder}"));
         }
-        Ok(())
+        if force {
+            return None;
+        }
+        if !is_one_name(names) {
+            return because("must be forced", "image is referenced in multiple repositories".to_owned());
+        }
+        let (holder, _) = self.holders(image).next()?;
+        because("must be forced", format!("image is being used by stopped container {holder}"))
     }
 
     /// Removes images that nobody uses: untagged ones, or with `dangling=false` all.
@@ -135,7 +214,7 @@ impl Images {
         let only_dangling = filters.boolean("dangling")?.unwrap_or(true);
         let until = filters.until()?;
         let users = self.users();
-        let mut deleted = Vec::new();
+        let mut gone = Gone::default();
         {
             let mut catalogue = self.write();
             let chosen: Vec<(Arc<Image>, Vec<String>)> = choose(&catalogue, only_dangling)
@@ -148,18 +227,16 @@ impl Images {
                 })
                 .collect();
             for (image, names) in chosen {
-                self.ledger.remove_images(&names, std::slice::from_ref(&image.id))?;
-                catalogue.by_id.remove(&image.id);
-                for name in &names {
-                    catalogue.tags.remove(name);
-                    let untagged = familiar(name);
-                    self.publish(&image, "untag", &image.id);
-                    deleted.push(DeleteResponse { untagged, ..DeleteResponse::default() });
+                // Its parents may be among the chosen and have gone with an image before.
+                if catalogue.by_id.contains_key(&image.id)
+                    && self.conflict(&catalogue, &image, &[], false).is_none()
+                {
+                    self.take(&mut catalogue, &image, names, true, &mut gone)?;
+                    self.prune_parents(&mut catalogue, &image, &mut gone)?;
                 }
-                self.publish_gone(&image);
-                deleted.push(DeleteResponse { deleted: image.id.clone(), ..DeleteResponse::default() });
             }
         }
+        let mut deleted = self.tell_gone(gone);
         let (layers, bytes) = self.collect().await?;
         deleted.extend(
             layers.into_iter().map(|deleted| DeleteResponse { deleted, ..DeleteResponse::default() }),
@@ -206,11 +283,22 @@ fn choose(catalogue: &Catalogue, only_dangling: bool) -> impl Iterator<Item = (A
         .by_id
         .values()
         .map(|image| (Arc::clone(image), catalogue.names_of(&image.id)))
-        .filter(move |(_, names)| !only_dangling || names.is_empty())
+        .filter(move |(_, names)| !only_dangling || names.iter().all(|name| name.contains('@')))
 }
 
 /// Whether an image was named by its id or a part of it rather than by a name.
 fn is_by_id(reference: &str, image: &Image) -> bool {
     let hex = reference.strip_prefix("sha256:").unwrap_or(reference);
     image.id.strip_prefix("sha256:").is_some_and(|own| own.starts_with(hex))
+}
+
+/// Whether names are one tag at most, with digests of that repository only: then they go together.
+fn is_one_name(names: &[String]) -> bool {
+    let repositories: std::collections::BTreeSet<String> = names
+        .iter()
+        .filter_map(|name| Reference::parse(name).ok())
+        .map(|name| name.canonical_name())
+        .collect();
+    let tags = names.iter().filter(|name| !name.contains('@')).count();
+    names.len() <= 1 || (repositories.len() == 1 && tags <= 1)
 }

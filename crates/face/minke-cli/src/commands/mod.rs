@@ -4,6 +4,7 @@ use crate::command::Command;
 
 pub(crate) mod attach;
 pub(crate) mod body;
+pub(crate) mod commit;
 pub(crate) mod completion;
 pub(crate) mod context;
 pub(crate) mod cp;
@@ -68,6 +69,7 @@ pub(crate) const ALL: &[&Command] = &[
     &port::PORT,
     &cp::CP,
     &diff::DIFF,
+    &commit::COMMIT,
     &stats::STATS,
     &update::UPDATE,
     &export::EXPORT,

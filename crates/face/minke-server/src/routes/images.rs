@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use hyper::StatusCode;
 use minke_api::compat;
+use minke_api::container::ContainerConfig;
+use minke_engine::containers::CommitRequest;
 use minke_engine::images::ImageListOptions;
 
 use super::{filters, filters_and};
@@ -55,12 +57,32 @@ pub(super) async fn tag(shared: &Shared, call: &Call, name: &str) -> Outcome {
 
 pub(super) async fn remove(shared: &Shared, call: &Call, name: &str) -> Outcome {
     refuse_platform(call)?;
-    let force = call.query.flag("force");
-    if call.query.flag("noprune") {
-        return Err(Failure::not_built("keeping the untagged parents of a removed image (noprune) is"));
-    }
+    let (force, prune) = (call.query.flag("force"), !call.query.flag("noprune"));
     let (images, name) = (Arc::clone(&shared.engine.images), name.to_owned());
-    answer::json(&shared.work.to_the_end(async move { images.remove(&name, force).await }).await?)
+    answer::json(&shared.work.to_the_end(async move { images.remove(&name, force, prune).await }).await?)
+}
+
+pub(super) async fn commit(shared: &Shared, mut call: Call) -> Outcome {
+    let body = call.document_bytes().await?;
+    let asked = match body.iter().all(u8::is_ascii_whitespace) {
+        true => None,
+        false => minke_api::lenient::from_slice::<Option<ContainerConfig>>(&body)
+            .map_err(|error| Failure::invalid(error.to_string()))?,
+    };
+    let text = |name: &str| call.query.get(name).to_owned();
+    let request = CommitRequest {
+        container: text("container"),
+        repository: text("repo"),
+        tag: text("tag"),
+        author: text("author"),
+        comment: text("comment"),
+        pause: call.query.flag_or("pause", true),
+        changes: call.query.all("changes").flat_map(str::lines).map(str::to_owned).collect(),
+        config: asked.filter(|asked| *asked != ContainerConfig::default()),
+    };
+    let containers = Arc::clone(&shared.engine.containers);
+    let id = shared.work.to_the_end(async move { containers.commit(request).await }).await?;
+    answer::created(&serde_json::json!({"Id": id}))
 }
 
 pub(super) async fn prune(shared: &Shared, call: &Call) -> Outcome {

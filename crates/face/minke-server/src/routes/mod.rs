@@ -45,6 +45,7 @@ pub(crate) async fn dispatch(shared: &Shared, call: Call, path: &[&str]) -> Resu
         ("POST", ["exec", id, "start"]) => exec::start(shared, call, id).await,
         ("POST", ["exec", id, "resize"]) => exec::resize(shared, &call, id).await,
         ("GET", ["exec", id, "json"]) => exec::inspect(shared, id).await,
+        ("POST", ["commit"]) => images::commit(shared, call).await,
         (_, ["images", ..]) => return images_pages(shared, call, &method, path).await,
         ("GET", ["networks"]) => networks::list(shared, &call),
         ("POST", ["networks", "prune"]) => networks::prune(shared, &call).await,

@@ -32,7 +32,6 @@ pub(super) fn dispatch(method: &Method, path: &[&str]) -> Option<Outcome> {
         // There is no builder, hence no cache: the truth, and `system prune` asks for it.
         ("POST", ["build", "prune"]) => answer::json(&json!({"CachesDeleted": null, "SpaceReclaimed": 0})),
         ("POST", ["build"] | ["build", "cancel"] | ["session"] | ["grpc"]) => not_built("building images is"),
-        ("POST", ["commit"]) => not_built("making an image from a container (commit) is"),
         ("GET", ["distribution", _, ..]) => not_built("asking registries about images is"),
         ("GET", ["plugins"]) => answer::json(&json!([])),
         // `docker inspect NAME` asks for a plugin of that name last.
