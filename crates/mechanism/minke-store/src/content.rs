@@ -111,7 +111,7 @@ impl ContentStore {
 
     /// Opens a blob such that reading it to the end fails when its bytes are no longer those of its digest.
     pub fn open_verified(&self, digest: Digest) -> Result<Verified<File>, ContentError> {
-        Ok(Verified { inner: self.open_blob(digest)?, hash: Sha256::new(), expected: digest })
+        Ok(Verified::new(self.open_blob(digest)?, digest))
     }
 
     /// Reads a document whole, verified.
@@ -342,6 +342,12 @@ pub struct Verified<R> {
     inner: R,
     hash: Sha256,
     expected: Digest,
+}
+
+impl<R: Read> Verified<R> {
+    pub(crate) fn new(inner: R, expected: Digest) -> Self {
+        Self { inner, hash: Sha256::new(), expected }
+    }
 }
 
 impl<R: Read> Read for Verified<R> {

@@ -190,7 +190,7 @@ impl<'a> Held<'a> {
 
     pub(super) fn store_has(&self, digest: Digest) -> Result<bool, ArchiveError> {
         self.store.pin(digest);
-        Ok(self.store.content().size(digest)?.is_some())
+        Ok(self.store.blob_size(digest)?.is_some())
     }
 
     /// Checks that a layer can be had and unpacks to what its image says, before anything is stored.

@@ -31,7 +31,7 @@ pub fn save(store: &Store, images: &[SaveImage], output: &mut dyn Write) -> Resu
     }
     // A missing blob is better told before the first byte is out.
     for digest in &documents.blobs {
-        if store.content().size(*digest)?.is_none() {
+        if store.blob_size(*digest)?.is_none() {
             return Err(crate::content::ContentError::Missing(*digest).into());
         }
     }
@@ -41,8 +41,8 @@ pub fn save(store: &Store, images: &[SaveImage], output: &mut dyn Write) -> Resu
         writer.append(&entry, &mut io::empty()).map_err(ArchiveError::Write)?;
     }
     for digest in &documents.blobs {
-        let size = store.content().size(*digest)?.unwrap_or_default();
-        let mut blob = store.content().open_verified(*digest)?;
+        let size = store.blob_size(*digest)?.unwrap_or_default();
+        let mut blob = store.open_blob(*digest)?;
         append(&mut writer, &blob_name(*digest), size, &mut blob)?;
         // Reading to the end is what checks the last bytes.
         blob.read_exact(&mut [0]).map_or_else(

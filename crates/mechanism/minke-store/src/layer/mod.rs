@@ -121,6 +121,20 @@ struct Record {
     /// The boot that wrote the layer; gone once it is known to be on disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     unsynced: Option<String>,
+    /// The tree's directory, where it is not the diff ID's short name: a sealed layer keeps the one it was made in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    directory: Option<String>,
+    /// The layer stands for its plain blob, which is this large (see [`crate::seal`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    plain: Option<u64>,
+}
+
+impl Record {
+    fn path(&self, root: &Path) -> PathBuf {
+        self.directory
+            .as_ref()
+            .map_or_else(|| root.join(short_name(self.layer.diff_id)), |name| root.join(name))
+    }
 }
 
 #[derive(Debug)]
@@ -198,11 +212,11 @@ impl LayerStore {
                 fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
             let sound = record.filter(|record| {
                 let settled = record.unsynced.as_ref().is_none_or(|boot| *boot == self.boot);
-                settled && self.path(record.layer.diff_id).is_dir()
+                settled && record.path(&self.root).is_dir()
             });
             match sound {
                 Some(record) if path == self.record_path(record.layer.diff_id) => {
-                    known.insert(self.path(record.layer.diff_id));
+                    known.insert(record.path(&self.root));
                     self.write().insert(record.layer.diff_id, record);
                 }
                 _ => fs::remove_file(&path).map_err(io_at("remove", &path))?,
@@ -230,7 +244,25 @@ impl LayerStore {
     /// Where the layer's tree is, or would be.
     #[must_use]
     pub fn path(&self, diff_id: Digest) -> PathBuf {
-        self.root.join(short_name(diff_id))
+        let known = self.read().get(&diff_id).map(|record| record.path(&self.root));
+        known.unwrap_or_else(|| self.root.join(short_name(diff_id)))
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The size of the plain blob that a layer stands for.
+    #[must_use]
+    pub fn plain_size(&self, diff_id: Digest) -> Option<u64> {
+        self.read().get(&diff_id)?.plain
+    }
+
+    /// A place for a tree that has no digest yet, and where it goes to be deleted.
+    pub(crate) fn new_names(&self) -> (PathBuf, PathBuf) {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let name = format!("snapshot-{}-{number}", self.session);
+        (self.root.join(&name), self.tmp().join(format!("retired-{name}")))
     }
 
     /// The directories an overlay of these layers (bottom first) is made of, **top first**, as `lowerdir` wants them. A layer that
@@ -243,7 +275,7 @@ impl LayerStore {
         for diff_id in diff_ids.iter().rev() {
             let record = records.get(diff_id).ok_or(LayerError::Missing(*diff_id))?;
             if seen.insert(*diff_id) {
-                paths.push(self.path(*diff_id));
+                paths.push(record.path(&self.root));
             }
             if record.layer.opaque {
                 break;
@@ -260,11 +292,9 @@ impl LayerStore {
     /// Takes the layer out of the store at once; the bytes go with [`Self::delete_retired`], which may take its time.
     pub fn retire(&self, diff_id: Digest) -> Result<(), LayerError> {
         let mut records = self.write();
-        if records.remove(&diff_id).is_none() {
-            return Ok(());
-        }
+        let Some(removed) = records.remove(&diff_id) else { return Ok(()) };
         let (path, record, aside) =
-            (self.path(diff_id), self.record_path(diff_id), self.temporary("retired"));
+            (removed.path(&self.root), self.record_path(diff_id), self.temporary("retired"));
         fs::rename(&path, &aside).map_err(io_at("set aside", &path))?;
         fs::remove_file(&record).map_err(io_at("remove", &record))
     }
@@ -303,17 +333,55 @@ impl LayerStore {
 
     /// Makes a staged tree a layer; the flag says that it was there already.
     pub(crate) fn commit(&self, staged: Staged) -> Result<(Layer, bool), LayerError> {
+        self.name_staged(staged, None)
+    }
+
+    /// The same for a tree that stands for its plain blob of this size.
+    pub(crate) fn commit_sealed(&self, staged: Staged, plain: u64) -> Result<(Layer, bool), LayerError> {
+        self.name_staged(staged, Some(plain))
+    }
+
+    /// Makes the tree at `path`, beside the other trees, a layer that stands for its plain blob.
+    pub(crate) fn adopt(&self, path: &Path, layer: Layer, plain: u64) -> Result<(Layer, bool), LayerError> {
+        let diff_id = layer.diff_id;
+        self.pins.pin(diff_id);
+        let mut records = self.write();
+        if let Some(known) = records.get_mut(&diff_id) {
+            return self.note_plain(known, plain).map(|layer| (layer, true));
+        }
+        let directory = path.file_name().map(|name| name.to_string_lossy().into_owned());
+        let unsynced = Some(self.boot.clone());
+        let record = Record { layer: layer.clone(), unsynced, directory, plain: Some(plain) };
+        self.write_record(&record).map_err(io_at("record", path))?;
+        records.insert(diff_id, record);
+        Ok((layer, false))
+    }
+
+    /// A layer that came with a blob of its own turns out to be written the same way by this store: it can stand for its plain blob too.
+    fn note_plain(&self, known: &mut Record, plain: u64) -> Result<Layer, LayerError> {
+        if known.plain != Some(plain) {
+            known.plain = Some(plain);
+            self.write_record(known).map_err(io_at("record", &known.path(&self.root)))?;
+        }
+        Ok(known.layer.clone())
+    }
+
+    fn name_staged(&self, staged: Staged, plain: Option<u64>) -> Result<(Layer, bool), LayerError> {
         let diff_id = staged.diff_id;
         self.pins.pin(diff_id);
         let mut records = self.write();
-        if let Some(known) = records.get(&diff_id) {
-            return Ok((known.layer.clone(), true));
+        if let Some(known) = records.get_mut(&diff_id) {
+            return match plain {
+                Some(plain) => self.note_plain(known, plain).map(|layer| (layer, true)),
+                None => Ok((known.layer.clone(), true)),
+            };
         }
         let Staged { dir, contents, .. } = staged;
         let layer =
             Layer { diff_id, size: contents.size, entries: contents.entries, opaque: contents.opaque };
-        let record = Record { layer: layer.clone(), unsynced: Some(self.boot.clone()) };
-        let path = self.path(diff_id);
+        let unsynced = Some(self.boot.clone());
+        let record = Record { layer: layer.clone(), unsynced, directory: None, plain };
+        let path = record.path(&self.root);
         self.write_record(&record).map_err(io_at("record", &path))?;
         fs::rename(&dir.path, &path).map_err(io_at("name", &path))?;
         dir.keep();
