@@ -252,8 +252,8 @@ fn limits_reach_the_kernel() {
         assert_eq!(read("memory", "memory.max"), "67108864");
         assert_eq!(read("memory", "memory.low"), "33554432");
         assert_eq!(read("cpu", "cpu.max"), "25000 50000");
-        // Linear, so that 2:1 stays 2:1.
-        assert_eq!(read("cpu", "cpu.weight"), "20");
+        // In proportion, so that 2:1 stays 2:1: the default of 1024 shares is the default weight of 100.
+        assert_eq!(read("cpu", "cpu.weight"), "50");
     } else {
         assert_eq!(read("memory", "memory.limit_in_bytes"), "67108864");
         assert_eq!(read("memory", "memory.soft_limit_in_bytes"), "33554432");

@@ -36,6 +36,8 @@ pub(crate) fn make(dir: &Path, options: &Options) -> Result<tempfile::NamedTempF
         files.push(fixtures.join("busybox-rootfs"));
     }
     script.push_str(&format!("export MINKE_TEST_PATIENCE={}\n", options.slow));
+    // Golden files are looked for below the workspace, which cargo would name if it were there.
+    script.push_str(&format!("export INSTA_WORKSPACE_ROOT='{}'\n", step::workspace().display()));
     let programs = programs(options)?;
     if !programs.is_empty() {
         // All of them, then the verdict.

@@ -172,9 +172,9 @@ fn cpu_in_v2() {
 }
 
 #[test]
-fn shares_become_weights_on_the_curve_through_minimum_default_and_maximum() {
+fn shares_become_weights_in_proportion_with_the_default_for_the_default() {
     let table =
-        [(0, 0), (1, 1), (2, 1), (512, 59), (1024, 100), (2048, 174), (262_144, 10_000), (u64::MAX, 10_000)];
+        [(0, 0), (1, 1), (2, 1), (512, 50), (1024, 100), (2048, 200), (262_144, 10_000), (u64::MAX, 10_000)];
     for (shares, weight) in table {
         assert_eq!(shares_to_weight(shares), weight, "{shares} shares");
     }

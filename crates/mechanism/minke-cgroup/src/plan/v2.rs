@@ -9,26 +9,16 @@ use super::{Plan, Policy, Write};
 use crate::error::CgroupError;
 use crate::host::Layout;
 
-/// v1 shares (2..=262144, default 1024) to v2 weight (1..=10000, default 100): a curve in log space that meets the
-/// minimum, the default and the maximum of both, as runc does since 1.3.2. 0 stays "unset".
+/// v1 shares (2..=262144, default 1024) to v2 weight (1..=10000, default 100): in proportion, so that twice the shares are twice
+/// the weight, and the default is the default. What lies beyond 100 times the default is the most that v2 has. 0 stays "unset".
+///
+/// runc has had two other conversions, each of which loses one of these: a line through both ranges, by which the default of 1024
+/// weighs 39 beside groups of 100, and since 1.3.2 a curve, by which 2:1 becomes 1.7:1.
 #[must_use]
 pub fn shares_to_weight(shares: u64) -> u64 {
     match shares {
         0 => 0,
-        1..=2 => 1,
-        262_144.. => 10_000,
-        _ => {
-            #[expect(clippy::cast_precision_loss, reason = "shares are below 2^18 here")]
-            let log = (shares as f64).log2();
-            let exponent = (log * log + 125.0 * log) / 612.0 - 7.0 / 34.0;
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "the curve stays in 1..=10000"
-            )]
-            let weight = 10f64.powf(exponent).ceil() as u64;
-            weight
-        }
+        _ => (shares.min(262_144) * 100 / 1024).clamp(1, 10_000),
     }
 }
 
