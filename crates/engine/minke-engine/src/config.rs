@@ -46,6 +46,8 @@ pub struct Config {
     pub dns_search: Vec<String>,
     /// What containers get when nobody says otherwise, and which runtimes there are.
     pub containers: ContainerDefaults,
+    /// How registries are reached.
+    pub registries: minke_registry::Settings,
     /// Labels of the engine, shown by `info`.
     pub labels: Vec<String>,
     /// `--init` for containers that do not say.
@@ -140,6 +142,7 @@ impl Default for Config {
             dns_options: Vec::new(),
             dns_search: Vec::new(),
             containers: ContainerDefaults::default(),
+            registries: minke_registry::Settings::default(),
             labels: Vec::new(),
             init: false,
             debug: false,

@@ -15,6 +15,7 @@ use crate::keepers::Blanks;
 use crate::ledger::Ledger;
 use crate::networks::Networks;
 use crate::recovery::{self, Lock};
+use crate::registries::Registries;
 use crate::spec::HostFacts;
 use crate::system::System;
 use crate::volumes::Volumes;
@@ -32,6 +33,8 @@ pub struct Engine {
     pub networks: Arc<Networks>,
     /// Volumes.
     pub volumes: Arc<Volumes>,
+    /// Registries.
+    pub registries: Arc<Registries>,
     /// What happens.
     pub events: Arc<Events>,
     /// The engine about itself.
@@ -57,6 +60,7 @@ impl Engine {
         }
         let blanks = Blanks::start(config.keeper_program.clone(), cgroup_parent, config.blanks)
             .map_err(|source| Error::failed("start the nursery of keepers", source))?;
+        let registries = Arc::new(Registries::new(config.registries.clone())?);
         let ledger = Arc::new(
             Ledger::open(&config.data_root.join("minke.db"))
                 .map_err(|source| Error::failed("open the engine's records", source))?,
@@ -121,7 +125,18 @@ impl Engine {
             volumes: Arc::clone(&volumes),
             containers: Arc::clone(&containers),
         });
-        Ok(Self { builds, containers, images, networks, volumes, events, system, ledger, _locks: locks })
+        Ok(Self {
+            builds,
+            containers,
+            images,
+            networks,
+            volumes,
+            registries,
+            events,
+            system,
+            ledger,
+            _locks: locks,
+        })
     }
 
     /// Before the process ends: what was removed goes off the disk, cgroups that nothing is in any more go, and the ledger's log

@@ -5,7 +5,6 @@
 //! What differs between API versions is in `minke_api::compat`, what containers and images do is in the engine.
 
 pub mod daemon;
-mod fetch;
 mod http;
 mod listen;
 mod rest;

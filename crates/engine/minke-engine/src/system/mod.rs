@@ -43,9 +43,7 @@ impl System {
         let facts = &self.facts;
         let has = |name: &str| facts.v1_controllers.contains(name) || facts.v2_controllers.contains(name);
         let list = |words: &[&str]| Some(words.iter().map(|word| (*word).to_owned()).collect());
-        let environment = |name: &str| {
-            std::env::var(name).or_else(|_| std::env::var(name.to_lowercase())).unwrap_or_default()
-        };
+        let proxies = &self.config.registries.proxies;
         Info {
             id: self.id.clone(),
             containers: count(running + paused + stopped),
@@ -87,9 +85,9 @@ impl System {
             ncpu: i64::from(facts.cpus),
             mem_total: i64::try_from(facts.memory).unwrap_or(i64::MAX),
             docker_root_dir: self.config.data_root.to_string_lossy().into_owned(),
-            http_proxy: environment("HTTP_PROXY"),
-            https_proxy: environment("HTTPS_PROXY"),
-            no_proxy: environment("NO_PROXY"),
+            http_proxy: proxies.http.as_deref().map(masked).unwrap_or_default(),
+            https_proxy: proxies.https.as_deref().map(masked).unwrap_or_default(),
+            no_proxy: proxies.none.clone().unwrap_or_default(),
             name: facts.hostname.clone(),
             labels: self.config.labels.clone(),
             server_version: self.config.version.clone(),
@@ -267,5 +265,14 @@ fn registry_config() -> RegistryConfig {
         index_configs: BTreeMap::from([("docker.io".to_owned(), hub)]),
         insecure_registry_cidrs: vec!["::1/128".to_owned(), "127.0.0.0/8".to_owned()],
         mirrors: None,
+    }
+}
+/// A proxy's address without the password in it.
+fn masked(proxy: &str) -> String {
+    let (scheme, rest) = proxy.split_once("://").map_or(("", proxy), |(scheme, rest)| (scheme, rest));
+    match rest.rsplit_once('@') {
+        Some((_, host)) if scheme.is_empty() => format!("xxxxx:xxxxx@{host}"),
+        Some((_, host)) => format!("{scheme}://xxxxx:xxxxx@{host}"),
+        None => proxy.to_owned(),
     }
 }

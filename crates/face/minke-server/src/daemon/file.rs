@@ -15,6 +15,8 @@ pub(crate) enum FileError {
     Content { path: PathBuf, what: String },
 }
 
+const PROXIES: &[&str] = &["http-proxy", "https-proxy", "no-proxy"];
+
 /// Reads the file. One that is missing is an error only when somebody named it.
 pub(crate) fn read(path: &Path, named: bool) -> Result<Given, FileError> {
     let bytes = match std::fs::read(path) {
@@ -40,7 +42,16 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Given, String> {
     };
     let mut given = Given::new();
     let mut unknown = Vec::new();
-    for (key, json) in &document {
+    // dockerd keeps these three in an object of their own.
+    let proxies = match document.get("proxies") {
+        None | Some(Json::Null) => serde_json::Map::new(),
+        Some(Json::Object(proxies)) => proxies.clone(),
+        Some(_) => return Err("invalid JSON: proxies: want an object".to_owned()),
+    };
+    for key in proxies.keys().filter(|key| !PROXIES.contains(&key.as_str())) {
+        unknown.push(key.as_str());
+    }
+    for (key, json) in document.iter().filter(|(key, _)| *key != "proxies").chain(&proxies) {
         let Some(flag) = FLAGS.iter().find(|flag| flag.key == key && !key.is_empty()) else {
             unknown.push(key.as_str());
             continue;

@@ -288,6 +288,9 @@ fn reload_file(flags: &Given, given: &mut Given, log: &Option<Level>, shared: &S
                 tracing::warn!("changes of {} take effect when the daemon starts again", changed.join(", "));
             }
             // What does not change with the file stays as it was when the daemon started.
+            if let Err(error) = shared.engine.registries.configure(plan.engine.registries) {
+                tracing::warn!("registries are reached as before: {error}");
+            }
             let before = shared.settings();
             shared.set_settings(Settings {
                 version: before.version.clone(),

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use minke_api::StringMap;
 use minke_engine::{CgroupDriver, Config, NetworkDefaults};
 use minke_net::{AddressPool, IpNet};
+use minke_registry::{Insecure, InvalidSetting, Mirror, Proxies};
 use minke_store::rootfs::DriverChoice;
 
 use super::flags::{FLAGS, Given, Value};
@@ -164,6 +165,7 @@ fn plan_engine(options: &Reader<'_>) -> Result<Config, String> {
             "vfs" => DriverChoice::Vfs,
             other => return Err(format!("storage-driver: {other}: want overlay2 or vfs")),
         },
+        registries: plan_registries(options)?,
         ..Config::default()
     };
     if !matches!(config.log_driver.as_str(), "json-file" | "local" | "none") {
@@ -171,6 +173,23 @@ fn plan_engine(options: &Reader<'_>) -> Result<Config, String> {
     }
     config.networks = plan_networks(options)?;
     Ok(config)
+}
+
+fn plan_registries(options: &Reader<'_>) -> Result<minke_registry::Settings, String> {
+    let said = |name: &str| Some(options.text(name).to_owned()).filter(|text| !text.is_empty());
+    let proxies = Proxies { http: said("http-proxy"), https: said("https-proxy"), none: said("no-proxy") };
+    let settings = minke_registry::Settings {
+        insecure: each(&options.list("insecure-registry"), Insecure::parse)?,
+        mirrors: each(&options.list("registry-mirror"), Mirror::parse)?,
+        proxies: proxies.or(Proxies::from_environment()),
+        ..minke_registry::Settings::default()
+    };
+    settings.proxies.check().map_err(|error| error.to_string())?;
+    Ok(settings)
+}
+
+fn each<T>(texts: &[String], read: fn(&str) -> Result<T, InvalidSetting>) -> Result<Vec<T>, String> {
+    texts.iter().map(|text| read(text).map_err(|error| error.to_string())).collect()
 }
 
 /// The only runtime option there is; the last one given counts.

@@ -2,7 +2,7 @@
 //! kind becomes a status.
 
 use bytes::Bytes;
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 use minke_api::ErrorResponse;
 use minke_base::Kind;
@@ -147,6 +147,19 @@ pub(crate) fn done(status: StatusCode) -> Outcome {
 
 pub(crate) fn text(status: StatusCode, content_type: &'static str, text: impl Into<Bytes>) -> Response<Body> {
     typed(status, content_type, Body::Full(text.into()))
+}
+
+/// A document of a registry, as it is there.
+pub(crate) fn document(media_type: &str, digest: &str, bytes: Bytes) -> Outcome {
+    let mut response = typed(StatusCode::OK, "application/octet-stream", Body::Full(bytes));
+    for (name, value) in
+        [(CONTENT_TYPE, media_type), (HeaderName::from_static("docker-content-digest"), digest)]
+    {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    Ok(response.into())
 }
 
 /// A body that comes in pieces; its head goes out at once.

@@ -9,6 +9,7 @@ mod images;
 mod lifecycle;
 mod logs;
 mod networks;
+mod registries;
 mod run;
 mod stats;
 mod system;
@@ -38,7 +39,16 @@ pub(crate) async fn dispatch(shared: &Shared, call: Call, path: &[&str]) -> Resu
         ("GET", ["info"]) => system::info(shared, &call),
         ("GET", ["events"]) => events::follow(shared, &call),
         ("GET", ["system", "df"]) => system::disk_usage(shared, &call).await,
-        ("POST", ["auth"]) => unbuilt::login(),
+        ("POST", ["auth"]) => registries::login(shared, call).await,
+        ("GET", ["distribution", name @ .., "json"]) if !name.is_empty() => {
+            registries::inspect(shared, &call, &name.join("/")).await
+        }
+        ("GET", ["minke", "manifests", name @ ..]) if !name.is_empty() => {
+            registries::manifest(shared, &call, &name.join("/")).await
+        }
+        ("PUT", ["minke", "manifests", name @ ..]) if !name.is_empty() => {
+            registries::put_manifest(shared, call, &name.join("/")).await
+        }
         ("POST", ["minke", "run"]) => run::run(shared, call).await,
         ("POST", ["minke", "containers", name, "exec"]) => exec::whole(shared, call, name).await,
         (_, ["containers", ..]) => return containers_pages(shared, call, &method, path).await,
@@ -116,7 +126,7 @@ async fn images_pages(
 ) -> Result<Outcome, NoPage> {
     Ok(match (method.as_str(), &path[1..]) {
         ("GET", ["json"]) => images::list(shared, &call).await,
-        ("GET", ["search"]) => unbuilt::search(),
+        ("GET", ["search"]) => registries::search(shared, &call).await,
         ("GET", ["get"]) => transfer::save_many(shared, &call).await,
         ("POST", ["load"]) => transfer::load(shared, call).await,
         ("POST", ["create"]) => transfer::create(shared, call).await,

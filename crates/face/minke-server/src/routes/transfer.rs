@@ -12,7 +12,6 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::images::refuse_platform;
-use crate::fetch;
 use crate::http::Call;
 use crate::http::answer::{self, Failure, Outcome};
 use crate::http::blocking::{BodyReader, BodyWriter, pieces};
@@ -66,7 +65,11 @@ pub(super) async fn create(shared: &Shared, call: Call) -> Outcome {
     let input: Box<dyn Read + Send> = if source == "-" {
         Box::new(BodyReader::new(call.body))
     } else {
-        Box::new(fetch::open(&source).await.map_err(|error| Failure::new(error.kind(), error.to_string()))?)
+        {
+            let client = shared.engine.registries.client();
+            let opened = client.download(&source).await;
+            Box::new(opened.map_err(|error| Failure::new(error.kind(), error.to_string()))?)
+        }
     };
     let work = shared.work.start(async move {
         if request.source != "-" {

@@ -10,14 +10,6 @@ fn not_built(what: &str) -> Outcome {
     Err(Failure::not_built(what))
 }
 
-pub(super) fn login() -> Outcome {
-    not_built("logging in to registries is")
-}
-
-pub(super) fn search() -> Outcome {
-    not_built("searching registries for images is")
-}
-
 pub(super) fn push() -> Outcome {
     not_built("pushing images to registries is")
 }
@@ -32,7 +24,6 @@ pub(super) fn dispatch(method: &Method, path: &[&str]) -> Option<Outcome> {
         // There is no builder, hence no cache: the truth, and `system prune` asks for it.
         ("POST", ["build", "prune"]) => answer::json(&json!({"CachesDeleted": null, "SpaceReclaimed": 0})),
         ("POST", ["build"] | ["build", "cancel"] | ["session"] | ["grpc"]) => not_built("building images is"),
-        ("GET", ["distribution", _, ..]) => not_built("asking registries about images is"),
         ("GET", ["plugins"]) => answer::json(&json!([])),
         // `docker inspect NAME` asks for a plugin of that name last.
         ("GET", ["plugins", name, "json"]) => {

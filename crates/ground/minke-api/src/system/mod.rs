@@ -6,7 +6,7 @@ mod event;
 mod info;
 mod version;
 
-pub use auth::{AuthConfig, AuthResponse};
+pub use auth::{AuthConfig, AuthResponse, InvalidAuth, auth_configs_from_header};
 pub use df::{BuildCacheRecord, DiskUsage, UsageTotals};
 pub use event::{Actor, EventMessage};
 pub use info::{
