@@ -36,7 +36,7 @@ pub(crate) const GROUPS: [(&str, &str); 7] = [
 ];
 
 /// docker's commands that later versions of minke will have; the first word, or two.
-const LATER: [&str; 36] = [
+const LATER: &[&str] = &[
     "build",
     "builder",
     "buildx",
@@ -55,16 +55,12 @@ const LATER: [&str; 36] = [
     "image build",
     "image pull",
     "image push",
-    "login",
-    "logout",
     "machine",
-    "manifest",
     "node",
     "plugin",
     "pull",
     "push",
     "registry",
-    "search",
     "secret",
     "service",
     "stack",
