@@ -34,6 +34,8 @@ pub struct Config {
     pub cgroup_parent: String,
     /// The storage driver.
     pub storage_driver: DriverChoice,
+    /// How many layers travel at once.
+    pub transfers: crate::images::TransferLimits,
     /// The log driver of containers that name none.
     pub log_driver: String,
     /// Its options.
@@ -136,6 +138,7 @@ impl Default for Config {
             cgroup_driver: CgroupDriver::Cgroupfs,
             cgroup_parent: "/minke".to_owned(),
             storage_driver: DriverChoice::default(),
+            transfers: crate::images::TransferLimits::default(),
             log_driver: "json-file".to_owned(),
             log_options: StringMap::new(),
             dns: Vec::new(),

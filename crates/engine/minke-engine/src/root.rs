@@ -78,6 +78,7 @@ impl Engine {
             Arc::clone(&ledger),
             Arc::clone(&events),
             Arc::clone(&registry),
+            config.transfers,
         )?;
         let images = Arc::new(images);
         for warning in warnings {

@@ -22,7 +22,6 @@ mod command;
 mod commands;
 mod completion;
 mod config;
-mod credentials;
 mod failure;
 mod flag;
 mod format;

@@ -52,6 +52,16 @@ pub(crate) fn show(stream: impl Read, to: To) -> Result<(), Failure> {
     }
 }
 
+/// Hears a stream of progress messages for its errors only.
+pub(crate) fn listen(stream: impl Read) -> Result<(), Failure> {
+    let mut display = Display { terminal: false, width: 200, ids: Vec::new() };
+    for message in serde_json::Deserializer::from_reader(BufReader::new(stream)).into_iter::<Value>() {
+        let message = message.map_err(|e| format!("the engine's progress is not JSON: {e}"))?;
+        display.render(&message)?;
+    }
+    Ok(())
+}
+
 struct Display {
     terminal: bool,
     width: usize,

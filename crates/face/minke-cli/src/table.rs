@@ -36,7 +36,7 @@ pub(crate) const GROUPS: [(&str, &str); 7] = [
 ];
 
 /// docker's commands that later versions of minke will have; the first word, or two.
-const LATER: &[&str] = &[
+const LATER: [&str; 32] = [
     "build",
     "builder",
     "buildx",
@@ -53,14 +53,14 @@ const LATER: &[&str] = &[
     "diff",
     "export",
     "image build",
-    "image pull",
-    "image push",
+    "login",
+    "logout",
     "machine",
+    "manifest",
     "node",
     "plugin",
-    "pull",
-    "push",
     "registry",
+    "search",
     "secret",
     "service",
     "stack",

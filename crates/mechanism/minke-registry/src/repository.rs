@@ -256,15 +256,12 @@ impl Repository {
                     way.current.store(at, Ordering::Relaxed);
                     return Ok(response);
                 }
-                // Whoever is not there is not there at all: docker asks at the door, and names it.
-                Err(Error::Unreachable { reason, reached: false, .. }) => {
-                    let url = endpoint.url("").map_or_else(String::new, |url| url.to_string());
-                    Error::Unreachable { method: "GET", url, reason, reached: false }
-                }
                 Err(error) => error,
             };
             let unreachable = matches!(error, Error::Unreachable { .. });
             if !unreachable && !endpoint.mirror {
+                // It answered: what follows is asked there.
+                way.current.store(at, Ordering::Relaxed);
                 return Err(error);
             }
             tracing::debug!("{} of {}: {error}", path, endpoint.base);

@@ -319,8 +319,7 @@ fn reason(url: &Url, error: &reqwest::Error) -> String {
             None => error.source(),
         };
     }
-    let innermost = innermost(error);
-    if innermost.starts_with("lookup ") { format!("dial tcp: {innermost}") } else { innermost }
+    innermost(error)
 }
 
 fn tls_reason(error: &rustls::Error) -> String {

@@ -16,6 +16,10 @@ use sha2::{Digest as _, Sha256};
 
 use crate::pins::Pins;
 
+mod arrivals;
+
+use arrivals::{Arrival, Arrivals};
+
 /// Documents (manifests, configurations, indexes) larger than this are refused: no real one comes near.
 pub const DOCUMENT_MAX: u64 = 16 << 20;
 
@@ -68,18 +72,27 @@ pub struct ContentStore {
     tmp: PathBuf,
     next: AtomicU64,
     pins: Arc<Pins>,
+    arriving: Arrivals,
 }
 
 impl ContentStore {
     /// Opens (or makes) the store under `root` and removes what a crash left half-written. Only one process may have it open.
     pub fn open(root: &Path, pins: Arc<Pins>) -> Result<Self, ContentError> {
-        let store = Self { blobs: root.join("sha256"), tmp: root.join("tmp"), next: AtomicU64::new(0), pins };
+        let store = Self {
+            blobs: root.join("sha256"),
+            tmp: root.join("tmp"),
+            next: AtomicU64::new(0),
+            pins,
+            arriving: Arrivals::default(),
+        };
         for dir in [&store.blobs, &store.tmp] {
             make_private_dir(dir).map_err(io_at("create", dir))?;
         }
         for leftover in fs::read_dir(&store.tmp).map_err(io_at("list", &store.tmp))? {
             let path = leftover.map_err(io_at("list", &store.tmp))?.path();
-            fs::remove_file(&path).map_err(io_at("remove leftover", &path))?;
+            if !arrivals::is_worth_keeping(&path) {
+                fs::remove_file(&path).map_err(io_at("remove leftover", &path))?;
+            }
         }
         Ok(store)
     }
@@ -139,8 +152,7 @@ impl ContentStore {
             .mode(0o600)
             .open(&path)
             .map_err(io_at("create", &path))?;
-        let temporary = Temporary { path, kept: false };
-        Ok(BlobWriter { store: self, file, temporary, hash: Sha256::new(), size: 0, flushed: 0 })
+        Ok(BlobWriter::new(self, file, Temporary { path, kept: false, arrival: None }, 0))
     }
 
     /// Takes in a stream, refusing it when it is not what was expected.
@@ -202,7 +214,11 @@ impl ContentStore {
     pub fn delete_retired(&self) -> Result<(), ContentError> {
         for entry in fs::read_dir(&self.tmp).map_err(io_at("list", &self.tmp))? {
             let path = entry.map_err(io_at("list", &self.tmp))?.path();
-            if !path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"retired-")) {
+            let named = |start: &[u8]| {
+                path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(start))
+            };
+            let abandoned = named(b"partial-") && self.arriving.is_abandoned(&path);
+            if !named(b"retired-") && !abandoned {
                 continue;
             }
             match fs::remove_file(&path) {
@@ -241,6 +257,8 @@ pub struct BlobWriter<'a> {
     temporary: Temporary,
     hash: Sha256,
     size: u64,
+    /// Bytes that are in the file from before: they are given once more, for the hash.
+    before: u64,
     flushed: u64,
 }
 
@@ -248,11 +266,17 @@ pub struct BlobWriter<'a> {
 const WRITEBACK_STEP: u64 = 16 << 20;
 
 impl<'a> BlobWriter<'a> {
+    fn new(store: &'a ContentStore, file: File, temporary: Temporary, before: u64) -> Self {
+        Self { store, file, temporary, hash: Sha256::new(), size: 0, before, flushed: before }
+    }
+
     pub fn append(&mut self, bytes: &[u8]) -> Result<(), ContentError> {
-        self.file.write_all(bytes).map_err(|e| io_at("write", &self.temporary.path)(e))?;
+        let there = usize::try_from(self.before.saturating_sub(self.size)).unwrap_or(usize::MAX);
+        let new = &bytes[there.min(bytes.len())..];
+        self.file.write_all(new).map_err(|e| io_at("write", &self.temporary.path)(e))?;
         self.hash.update(bytes);
         self.size += bytes.len() as u64;
-        if self.size - self.flushed >= WRITEBACK_STEP {
+        if self.size.saturating_sub(self.flushed) >= WRITEBACK_STEP {
             crate::durable::start_writeback(&self.file, self.flushed, self.size - self.flushed);
             self.flushed = self.size;
         }
@@ -276,6 +300,10 @@ impl<'a> BlobWriter<'a> {
     pub fn finish(mut self, expected: Expected) -> Result<FinishedBlob<'a>, ContentError> {
         let found = Digest::from_sha256(std::mem::take(&mut self.hash).finalize().into());
         if let Some(want) = expected.digest.filter(|want| *want != found) {
+            // What has all its bytes and is wrong does not become right by more of them.
+            if expected.size.is_none_or(|size| size <= self.size) {
+                self.temporary.arrival = None;
+            }
             return Err(ContentError::Digest { expected: want, found });
         }
         if let Some(want) = expected.size.filter(|want| *want != self.size) {
@@ -315,6 +343,7 @@ impl FinishedBlob<'_> {
             fs::rename(&self.temporary.path, &path).map_err(io_at("name", &path))?;
             self.temporary.kept = true;
         }
+        self.temporary.arrival = None;
         Ok(self.blob)
     }
 }
@@ -324,11 +353,14 @@ impl FinishedBlob<'_> {
 struct Temporary {
     path: PathBuf,
     kept: bool,
+    /// It is what came of a blob so far: it stays when the rest does not come.
+    arrival: Option<Arrival>,
 }
 
 impl Drop for Temporary {
     fn drop(&mut self) {
         if !self.kept
+            && self.arrival.is_none()
             && let Err(e) = fs::remove_file(&self.path)
         {
             tracing::warn!(path = %self.path.display(), error = %e, "unfinished blob could not be removed");

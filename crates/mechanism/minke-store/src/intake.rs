@@ -1,10 +1,10 @@
 //! A layer's bytes on their way in: hashed and written as a blob on one thread, unpacked on another, in one pass over the stream.
 
-use std::io::{BufWriter, Read, Write};
+use std::io::Read;
 use std::thread;
 
 use crate::compression::Compression;
-use crate::content::{ContentError, Expected, FinishedBlob};
+use crate::content::{BlobWriter, ContentError, Expected, FinishedBlob};
 use crate::layer::unpack::join;
 use crate::layer::{AddedLayer, LayerError, Staged};
 use crate::pipeline::{Pool, pipe};
@@ -19,18 +19,6 @@ pub(crate) struct Intake<'a> {
     pub(crate) compression: Compression,
 }
 
-/// Why a layer that was to be written was not added.
-#[derive(Debug, thiserror::Error)]
-pub enum WriteLayerError<E> {
-    /// Who writes has failed.
-    #[error("write the layer: {0}")]
-    Write(E),
-    #[error(transparent)]
-    Content(#[from] ContentError),
-    #[error(transparent)]
-    Layer(#[from] LayerError),
-}
-
 /// Takes in a stream. `on_bytes` hears how far it is.
 pub(crate) fn take_in<'a>(
     store: &'a Store,
@@ -38,9 +26,19 @@ pub(crate) fn take_in<'a>(
     expected: Expected,
     on_bytes: &mut dyn FnMut(u64),
 ) -> Result<Intake<'a>, ContentError> {
+    take_in_with(store, store.content().writer()?, source, expected, on_bytes)
+}
+
+/// The same with a writer that is there already.
+pub(crate) fn take_in_with<'a>(
+    store: &'a Store,
+    mut writer: BlobWriter<'a>,
+    source: &mut dyn Read,
+    expected: Expected,
+    on_bytes: &mut dyn FnMut(u64),
+) -> Result<Intake<'a>, ContentError> {
     let failed = |source| ContentError::Source { name: "of the layer".to_owned(), source };
     let pool = Pool::new();
-    let mut writer = store.content().writer()?;
     let mut chunk = pool.fill(source).map_err(failed)?;
     let start = chunk.as_ref().map_or(&[][..], |chunk| &**chunk);
     let compression = Compression::detect(start);
@@ -62,6 +60,10 @@ pub(crate) fn take_in<'a>(
                 received += bytes.len() as u64;
                 if let Some(max) = expected.max.filter(|max| received > *max) {
                     return Err(ContentError::TooLarge { name: "the layer".to_owned(), max });
+                }
+                if let Some(size) = expected.size.filter(|size| received > *size) {
+                    let name = "of the layer".to_owned();
+                    return Err(ContentError::Size { name, expected: size, found: received });
                 }
                 // Who unpacks has failed when the channel is closed; the blob is completed all the same.
                 feed = feed.take().filter(|feed| feed.send(Ok(bytes.clone())).is_ok());
@@ -92,44 +94,7 @@ pub(crate) fn take_in<'a>(
     })
 }
 
-/// The digest of a tar that holds nothing: a layer that changes nothing.
-const EMPTY_TAR: &str = "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef";
-
 impl Store {
-    /// Adds a layer that `write` writes as a plain tar. `None`: there was nothing in it.
-    pub fn add_written_layer<E: Send>(
-        &self,
-        write: impl FnOnce(&mut dyn Write) -> Result<(), E> + Send,
-    ) -> Result<Option<AddedLayer>, WriteLayerError<E>> {
-        let (mut reader, writer) = std::io::pipe()
-            .map_err(|source| ContentError::Source { name: "of the layer".to_owned(), source })?;
-        let (taken, written) = thread::scope(|scope| {
-            let writing = scope.spawn(move || {
-                let mut output = BufWriter::with_capacity(64 << 10, writer);
-                // What cannot be flushed was not taken, and who takes says why.
-                write(&mut output).map(|()| drop(output.flush()))
-            });
-            let taken = take_in(self, &mut reader, Expected::default(), &mut |_bytes| {});
-            drop(reader);
-            (taken, join(writing))
-        });
-        // Half a tar must not become a layer, whatever it looks like.
-        written.map_err(WriteLayerError::Write)?;
-        let Intake { blob, staged, compression } = taken?;
-        if blob.blob().digest.to_string() == EMPTY_TAR {
-            return Ok(None);
-        }
-        let staged = match staged {
-            Some(staged) => staged?,
-            None => self.layers().stage(blob.open()?)?,
-        };
-        let blob = blob.publish()?;
-        self.content().sync_names()?;
-        let (layer, already) = self.layers().commit(staged)?;
-        self.layers().settle_in_background();
-        Ok(Some(AddedLayer { layer, blob, compression, already }))
-    }
-
     /// Adds a layer from a tar stream, compressed or not: the blob as it came, and the unpacked tree.
     pub fn add_layer(&self, source: &mut dyn Read, expected: Expected) -> Result<AddedLayer, StoreError> {
         let Intake { blob, staged, compression } = take_in(self, source, expected, &mut |_bytes| {})?;

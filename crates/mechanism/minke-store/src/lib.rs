@@ -15,6 +15,7 @@
 //! record names.
 
 pub mod archive;
+mod arrival;
 pub mod compression;
 pub mod content;
 pub mod copying;
@@ -32,11 +33,11 @@ pub mod stack;
 mod store;
 pub mod tar;
 
+pub use arrival::Coming;
 pub use content::{Blob, ContentStore};
 pub use document::{
     ContainerConfig, Descriptor, Healthcheck, History, ImageConfig, Index, Manifest, Platform,
 };
-pub use intake::WriteLayerError;
 pub use layer::{Layer, LayerStore, Limits};
 pub use pins::Hold;
 pub use rootfs::{Rootfs, RootfsDriver};

@@ -1,8 +1,8 @@
 //! An image out of what a container changed: `commit`.
 //!
-//! The container's own layer goes through the same pipe as an imported one, packed on one thread and taken in on another, so it is
-//! read once. Its configuration is the container's, which the image's was filled into when the container was made.
+//! The container's own layer is copied once, packed on one thread and unpacked on another; the copy stands for its blob. Its configuration is the container's, which the image's was filled into when the container was made.
 
+use std::io::Write;
 use std::sync::Arc;
 
 use minke_api::container::ContainerConfig as WireConfig;
@@ -18,6 +18,9 @@ use super::record::Phase;
 use crate::clock::Moment;
 use crate::error::{Error, Result};
 use crate::images::{self, Image};
+
+/// The digest of a tar that holds nothing: what a container changed that changed nothing.
+const EMPTY_TAR: &str = "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef";
 
 /// As many layers as Docker stacks; an image with more could not be given to anybody else.
 const LAYERS_MAX: usize = 125;
@@ -131,15 +134,10 @@ impl Containers {
         let stack = container.image.stack(&self.parts.store)?;
         let directory = self.data_dir(container.id.as_str());
         let driver = self.parts.store.driver();
-        let added = self
-            .parts
-            .store
-            .add_written_layer(|output| driver.diff(&stack, &directory, output))
-            .map_err(failed)?;
-        Ok(added.map(|added| {
-            let kind = added.compression.layer_media_type();
-            (Descriptor::new(kind, added.blob.digest, added.blob.size), added.layer.diff_id)
-        }))
+        let write = |output: &mut dyn Write| Ok(driver.diff(&stack, &directory, output)?);
+        let sealed = self.parts.store.seal_copy(write).map_err(failed)?;
+        let diff_id = sealed.layer.diff_id;
+        Ok((diff_id.to_string() != EMPTY_TAR).then_some((sealed.blob, diff_id)))
     }
 }
 

@@ -4,8 +4,11 @@
 //! for keeping. A load holds what it added in the store until its record is in the ledger.
 
 mod changes;
+mod fetching;
 mod image;
 mod listing;
+mod pull;
+mod push;
 mod removal;
 mod transfer;
 
@@ -26,6 +29,8 @@ use crate::ledger::{ImageRow, Ledger, TagRow};
 
 pub use image::Image;
 pub use listing::ImageListOptions;
+pub use pull::PullRequest;
+pub use push::PushRequest;
 pub use transfer::ImportRequest;
 
 pub(crate) use image::{read_accounts, read_accounts_of};
@@ -60,6 +65,24 @@ pub struct Images {
     events: Arc<Events>,
     registry: Arc<Registry>,
     catalogue: RwLock<Catalogue>,
+    fetches: fetching::Fetches,
+    /// Layers of one image that are pushed at once.
+    uploads: usize,
+}
+
+/// How many layers travel at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TransferLimits {
+    /// Here, over all pulls.
+    pub downloads: usize,
+    /// Away, for one push.
+    pub uploads: usize,
+}
+
+impl Default for TransferLimits {
+    fn default() -> Self {
+        Self { downloads: 3, uploads: 5 }
+    }
 }
 
 impl Images {
@@ -69,6 +92,7 @@ impl Images {
         ledger: Arc<Ledger>,
         events: Arc<Events>,
         registry: Arc<Registry>,
+        limits: TransferLimits,
     ) -> Result<(Self, Vec<String>)> {
         let mut catalogue = Catalogue::default();
         let mut warnings = Vec::new();
@@ -90,7 +114,10 @@ impl Images {
                 catalogue.tags.insert(row.reference, Tag { image: row.image, at: Moment(row.tagged_at) });
             }
         }
-        Ok((Self { store, ledger, events, registry, catalogue: RwLock::new(catalogue) }, warnings))
+        let fetches = fetching::Fetches::new(Arc::clone(&store), limits.downloads);
+        let catalogue = RwLock::new(catalogue);
+        let images = Self { store, ledger, events, registry, catalogue, fetches, uploads: limits.uploads };
+        Ok((images, warnings))
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Catalogue> {
@@ -269,6 +296,47 @@ impl Images {
         drop(catalogue);
         self.publish(&image, "tag", &name.familiar());
         Ok(())
+    }
+
+    /// Gives an image that is on record more names.
+    fn name_image(&self, id: &str, names: &[Reference]) -> Result<()> {
+        let now = Moment::now();
+        let row =
+            |name: &Reference| TagRow { reference: name.to_string(), image: id.to_owned(), tagged_at: now.0 };
+        let rows: Vec<TagRow> = names.iter().map(row).collect();
+        let mut catalogue = self.write();
+        if !catalogue.by_id.contains_key(id) {
+            return Err(Error::not_found(minke_api::texts::no_such_image(id)));
+        }
+        self.ledger.record_images(&[], &rows)?;
+        for row in rows {
+            catalogue.tags.insert(row.reference, Tag { image: id.to_owned(), at: now });
+        }
+        Ok(())
+    }
+
+    /// Another manifest for the same image: other forms of the same layers.
+    fn replace_manifest(&self, image: &Image, bytes: &[u8]) -> Result<Digest> {
+        let blob = self
+            .store
+            .content()
+            .put(bytes)
+            .map_err(|source| Error::failed("keep the image's manifest", source))?;
+        let stored = self
+            .store
+            .read_image(blob.digest)
+            .map_err(|source| Error::failed(format!("read image {}", image.id), source))?;
+        let size = u64::try_from(image.size).unwrap_or_default();
+        let record = serde_json::to_string(&ImageRecord { size, parent: image.parent.clone() })
+            .map_err(|source| Error::failed("record an image", source))?;
+        let row = ImageRow { id: image.id.clone(), manifest: blob.digest.to_string(), record };
+        let mut catalogue = self.write();
+        if catalogue.by_id.contains_key(&image.id) {
+            self.ledger.record_images(std::slice::from_ref(&row), &[])?;
+            let known = Image::new(&stored, size, image.parent.clone());
+            catalogue.by_id.insert(image.id.clone(), known);
+        }
+        Ok(blob.digest)
     }
 
     /// What is gone has no labels any more, as Docker tells it.

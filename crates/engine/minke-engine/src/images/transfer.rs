@@ -213,7 +213,7 @@ impl Images {
     }
 }
 
-fn parse_platform(text: &str) -> Result<Option<Platform>> {
+pub(super) fn parse_platform(text: &str) -> Result<Option<Platform>> {
     if text.is_empty() {
         return Ok(None);
     }

@@ -140,31 +140,13 @@ fn familiar(image: &str) -> String {
 
 fn pull(session: &Session, given: &Given) -> Result<(), Failure> {
     let image = given.args.first().map_or("", String::as_str);
-    let reference = Reference::parse(image).map_err(|e| e.to_string())?;
-    let name = reference.familiar_name();
-    let rest = image.rsplit_once('@').map(|(_, digest)| digest.to_owned());
-    let tag = rest.unwrap_or_else(|| reference.tag().unwrap_or("latest").to_owned());
-    let client = session.client()?;
-    let mut call = client.post("/images/create").query("fromImage", name).query("tag", tag);
-    if let Some(platform) = given.get("platform").filter(|p| !p.is_empty()) {
-        call = call.query("platform", platform);
-    }
-    let response = call.send()?;
+    let reference = Reference::parse(image).map_err(|e| e.to_string())?.or_latest();
+    let platform = given.get("platform").filter(|p| !p.is_empty());
+    let response = super::pull::request(session, &reference, platform)?;
     if given.on("quiet") {
-        return quiet(response);
+        return progress::listen(response);
     }
     progress::show(response, To::Stderr)
-}
-
-/// Reads progress for its errors only.
-fn quiet(response: minke_client::Response) -> Result<(), Failure> {
-    let bytes = response.bytes()?;
-    for message in serde_json::Deserializer::from_slice(&bytes).into_iter::<Value>().flatten() {
-        if let Some(error) = message.get("error").and_then(Value::as_str) {
-            return Err(error.into());
-        }
-    }
-    Ok(())
 }
 
 /// The file of `--cidfile`: taken before the container is made, so that two runs cannot share it.

@@ -22,7 +22,6 @@ pub(crate) mod images;
 pub(crate) mod info;
 pub(crate) mod inspect;
 pub(crate) mod load;
-pub(crate) mod login;
 pub(crate) mod logs;
 pub(crate) mod man;
 pub(crate) mod mounts;
@@ -34,10 +33,11 @@ pub(crate) mod port;
 pub(crate) mod ports;
 pub(crate) mod prune;
 pub(crate) mod ps;
+pub(crate) mod pull;
+pub(crate) mod push;
 pub(crate) mod run;
 pub(crate) mod save;
 pub(crate) mod schema;
-pub(crate) mod search;
 pub(crate) mod security;
 pub(crate) mod start;
 pub(crate) mod stats;
@@ -82,12 +82,11 @@ pub(crate) const ALL: &[&Command] = &[
     &images::RMI,
     &history::HISTORY,
     &tag::TAG,
+    &pull::PULL,
+    &push::PUSH,
     &load::LOAD,
     &load::IMPORT,
     &save::SAVE,
-    &login::LOGIN,
-    &search::SEARCH,
-    &login::LOGOUT,
     &network::CREATE,
     &network_list::LS,
     &network_list::INSPECT,

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use minke_api::StringMap;
+use minke_engine::images::TransferLimits;
 use minke_engine::{CgroupDriver, Config, NetworkDefaults};
 use minke_net::{AddressPool, IpNet};
 use minke_registry::{Insecure, InvalidSetting, Mirror, Proxies};
@@ -150,6 +151,7 @@ fn plan_engine(options: &Reader<'_>) -> Result<Config, String> {
         data_root: absolute(options, "data-root")?,
         exec_root: absolute(options, "exec-root")?,
         cgroup_parent: cgroup_parent.to_owned(),
+        transfers: plan_transfers(options)?,
         log_driver: options.text("log-driver").to_owned(),
         log_options: options.map("log-opt"),
         dns: plan_dns(options)?,
@@ -173,6 +175,17 @@ fn plan_engine(options: &Reader<'_>) -> Result<Config, String> {
     }
     config.networks = plan_networks(options)?;
     Ok(config)
+}
+
+fn plan_transfers(options: &Reader<'_>) -> Result<TransferLimits, String> {
+    let limit = |name: &str| match usize::try_from(options.number(name)) {
+        Ok(number) if number > 0 => Ok(number),
+        _ => Err(format!("invalid {name}: {}: want a number above 0", options.number(name))),
+    };
+    Ok(TransferLimits {
+        downloads: limit("max-concurrent-downloads")?,
+        uploads: limit("max-concurrent-uploads")?,
+    })
 }
 
 fn plan_registries(options: &Reader<'_>) -> Result<minke_registry::Settings, String> {

@@ -138,7 +138,9 @@ async fn images_pages(
         ("GET", [name @ .., "get"]) => transfer::save_one(shared, &call, name.join("/")).await,
         ("GET", [name @ .., "attestations"]) if !name.is_empty() => unbuilt::attestations(),
         ("POST", [name @ .., "tag"]) if !name.is_empty() => images::tag(shared, &call, &name.join("/")).await,
-        ("POST", [name @ .., "push"]) if !name.is_empty() => unbuilt::push(),
+        ("POST", [name @ .., "push"]) if !name.is_empty() => {
+            transfer::push(shared, &call, &name.join("/")).await
+        }
         ("DELETE", name) if !name.is_empty() => images::remove(shared, &call, &name.join("/")).await,
         _ => return Err(NoPage),
     })

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use minke_api::progress::ProgressMessage;
-use minke_base::Kind;
-use minke_engine::images::ImportRequest;
+use minke_api::system::AuthConfig;
+use minke_base::{Digest, Kind, Reference};
+use minke_engine::images::{ImportRequest, PullRequest, PushRequest};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -33,21 +34,7 @@ pub(super) async fn load(shared: &Shared, call: Call) -> Outcome {
 
 pub(super) async fn create(shared: &Shared, call: Call) -> Outcome {
     if let Some(image) = call.query.text("fromImage") {
-        let tag = call.query.get("tag");
-        let separator = if tag.is_empty() {
-            ""
-        } else if tag.contains(':') {
-            "@"
-        } else {
-            ":"
-        };
-        return Err(Failure::new(
-            Kind::NotImplemented,
-            format!(
-                "cannot pull {image}{separator}{tag}: pulling from registries is not built into this version of minke \
-                 yet; load or import the image instead"
-            ),
-        ));
+        return pull(shared, &call, image).await;
     }
     let Some(source) = call.query.text("fromSrc").map(str::to_owned) else {
         return Err(Failure::invalid("give the image to pull as fromImage, or what to import as fromSrc"));
@@ -79,6 +66,53 @@ pub(super) async fn create(shared: &Shared, call: Call) -> Outcome {
         tell(&progress, id).await;
         Ok(())
     });
+    answer_with_progress(lines, work).await
+}
+
+/// Who the client is at a registry.
+fn auth(call: &Call) -> Result<AuthConfig, Failure> {
+    let header = call.headers.get("x-registry-auth").and_then(|value| value.to_str().ok());
+    AuthConfig::from_header(header.unwrap_or_default()).map_err(|error| Failure::invalid(error.to_string()))
+}
+
+fn invalid(error: &minke_base::reference::InvalidReference) -> Failure {
+    Failure::invalid(error.to_string())
+}
+
+/// A pull goes on as long as its client listens: it is nothing that a daemon that ends has to wait for.
+async fn pull(shared: &Shared, call: &Call, image: &str) -> Outcome {
+    let mut name = Reference::parse(image).map_err(|error| invalid(&error))?;
+    let tag = call.query.get("tag");
+    if !tag.is_empty() {
+        name = match tag.parse::<Digest>() {
+            Ok(digest) => name.with_digest(digest),
+            Err(_no_digest) => name.with_tag(tag).map_err(|error| invalid(&error))?,
+        };
+    }
+    let request = PullRequest {
+        all_tags: name.tag().is_none() && name.digest().is_none(),
+        platform: call.query.get("platform").to_owned(),
+        repository: shared.engine.registries.repository(&name, Some(&auth(call)?)),
+        name,
+    };
+    let images = Arc::clone(&shared.engine.images);
+    let (progress, lines) = mpsc::channel(PROGRESS_DEPTH);
+    let work = tokio::spawn(async move { images.pull(request, progress).await });
+    answer_with_progress(lines, work).await
+}
+
+pub(super) async fn push(shared: &Shared, call: &Call, name: &str) -> Outcome {
+    refuse_platform(call)?;
+    let mut name = Reference::parse(name).map_err(|error| invalid(&error))?;
+    let tag = call.query.get("tag");
+    if !tag.is_empty() {
+        name = name.with_tag(tag).map_err(|error| invalid(&error))?;
+    }
+    let repository = shared.engine.registries.repository(&name, Some(&auth(call)?));
+    let request = PushRequest { name, repository };
+    let images = Arc::clone(&shared.engine.images);
+    let (progress, lines) = mpsc::channel(PROGRESS_DEPTH);
+    let work = tokio::spawn(async move { images.push(request, progress).await });
     answer_with_progress(lines, work).await
 }
 

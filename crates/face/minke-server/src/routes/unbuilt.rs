@@ -10,10 +10,6 @@ fn not_built(what: &str) -> Outcome {
     Err(Failure::not_built(what))
 }
 
-pub(super) fn push() -> Outcome {
-    not_built("pushing images to registries is")
-}
-
 pub(super) fn attestations() -> Outcome {
     not_built("listing attestations of images is")
 }
