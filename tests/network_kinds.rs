@@ -467,6 +467,8 @@ networks:
     }
     assert!(compose(&["port", "--protocol", "udp", "web", "82"]).contains("0.0.0.0:8093"));
     compose(&["restart", "-t", "0"]);
+    // On Docker since 25 this ends it with KeyError: 'ContainerConfig'.
+    compose(&["up", "-d", "--force-recreate", "-t", "0"]);
     assert_eq!(daemon.address_of("mktd_db_1", "mktd_back"), "10.215.41.9");
     compose(&["down", "-v", "-t", "0"]);
     let networks = daemon.minke(&["network", "ls", "--format", "{{.Name}}"]).ok().stdout;

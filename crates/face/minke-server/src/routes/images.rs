@@ -39,7 +39,8 @@ pub(super) async fn list(shared: &Shared, call: &Call) -> Outcome {
 
 pub(super) async fn inspect(shared: &Shared, call: &Call, name: &str) -> Outcome {
     refuse_platform(call)?;
-    answer::json(&compat::images::inspect(call.version, &shared.engine.images.inspect(name).await?))
+    let version = compat::images::understood_by(call.header("user-agent"), call.version);
+    answer::json(&compat::images::inspect(version, &shared.engine.images.inspect(name).await?))
 }
 
 pub(super) async fn history(shared: &Shared, call: &Call, name: &str) -> Outcome {

@@ -6,6 +6,15 @@ use super::{fill, object};
 use crate::ApiVersion;
 use crate::image::{ImageInspect, ImageSummary};
 
+/// The form of [`inspect`] that a client understands which says `agent` of itself and asks for `version`.
+///
+/// docker-compose 1 (Python, still in Debian 12) asks for the newest version and reads `ContainerConfig`, which 1.45 took away, when
+/// it makes a container anew: on Docker since 25 it ends with `KeyError: 'ContainerConfig'`.
+#[must_use]
+pub fn understood_by(agent: &str, version: ApiVersion) -> ApiVersion {
+    if agent.starts_with("docker-compose/1.") { version.min(ApiVersion::v1(44)) } else { version }
+}
+
 /// `GET /images/{name}/json`.
 pub fn inspect(version: ApiVersion, image: &ImageInspect) -> Value {
     let mut document = object(image);

@@ -99,6 +99,15 @@ fn image_inspect_is_docker_s() {
 }
 
 #[test]
+fn docker_compose_of_old_gets_the_images_it_can_read() {
+    let (newest, old) = (ApiVersion::MAX, ApiVersion::v1(24));
+    let compose = "docker-compose/1.29.2 Linux/6.1.0";
+    assert_eq!(images::understood_by(compose, newest), ApiVersion::v1(44));
+    assert_eq!(images::understood_by(compose, old), old);
+    assert_eq!(images::understood_by("compose/v2.40.0", newest), newest);
+}
+
+#[test]
 fn image_list_is_docker_s() {
     check(include_str!("fixtures/images.json"), |version, list: &Vec<ImageSummary>| {
         list.iter().map(|entry| images::summary(version, entry)).collect()
