@@ -13,6 +13,7 @@ pub mod fixtures;
 mod leaks;
 mod netns;
 mod pty;
+pub mod registries;
 pub mod tools;
 
 pub use command::{Run, Spawned};

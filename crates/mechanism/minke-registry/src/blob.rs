@@ -142,7 +142,7 @@ impl Download {
             }
             self.failed_at = self.at;
             self.failures += 1;
-            if !error.may_pass() || self.failures >= retry::ATTEMPTS {
+            if !error.may_pass() || self.failures >= self.repository.attempts() {
                 return Err(error);
             }
             tracing::debug!("{} at byte {}: {error}; going on", self.digest, self.at);

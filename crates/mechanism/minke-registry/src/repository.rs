@@ -232,6 +232,10 @@ impl Repository {
             .await
     }
 
+    pub(crate) fn attempts(&self) -> u32 {
+        self.shared.client.settings().attempts
+    }
+
     /// Which of the endpoints answered last.
     pub(crate) fn current(&self, access: Access) -> usize {
         self.way(access).current.load(Ordering::Relaxed)

@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-/// How often something is tried without any progress.
-pub(crate) const ATTEMPTS: u32 = 6;
 /// A registry that asks to wait longer than this is not waited for.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// The wait after the `failures`th failure in a row: doubling, with a random part so that many do not come back at once.
+/// The wait after the `failures`th failure in a row: short at first, as most cuts are, then four times longer each; with a random
+/// part, so that many do not come back at once.
 pub(crate) fn pause(failures: u32) -> Duration {
-    let base = 100_u64 << failures.min(7);
+    let base = 50_u64 << (2 * failures.saturating_sub(1).min(4));
     Duration::from_millis(base + rand::random_range(0..=base / 2)).min(LONGEST)
 }
 
@@ -25,8 +24,8 @@ mod tests {
 
     #[test]
     fn waits_grow_and_end() {
-        assert!(pause(1) < Duration::from_millis(400));
-        assert!(pause(3) >= Duration::from_millis(800));
+        assert!(pause(1) < Duration::from_millis(80));
+        assert!(pause(4) >= Duration::from_secs(3));
         assert!(pause(60) <= LONGEST);
     }
 }

@@ -27,6 +27,8 @@ pub struct Settings {
     pub certificates: Vec<PathBuf>,
     pub proxies: Proxies,
     pub user_agent: String,
+    /// How often a transfer is tried without any progress.
+    pub attempts: u32,
 }
 
 impl Default for Settings {
@@ -37,6 +39,7 @@ impl Default for Settings {
             certificates: vec!["/etc/minke/certs.d".into(), "/etc/docker/certs.d".into()],
             proxies: Proxies::default(),
             user_agent: concat!("minke/", env!("CARGO_PKG_VERSION")).to_owned(),
+            attempts: 5,
         }
     }
 }

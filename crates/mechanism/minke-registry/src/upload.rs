@@ -174,7 +174,7 @@ impl Upload<'_> {
                 (best, failures) = (stand.at, 0);
             }
             failures += 1;
-            if !passing(&error) || failures >= retry::ATTEMPTS {
+            if !passing(&error) || failures >= self.repository.attempts() {
                 return Err(error);
             }
             tracing::debug!("upload of {}: {error}; going on", self.digest);

@@ -233,7 +233,7 @@ pub(crate) const FLAGS: &[Flag] = &[
     works("log-opt", Map, "", "Options of the log driver").key("log-opts"),
     works("max-concurrent-downloads", Number, "3", "Layers to download at once"),
     works("max-concurrent-uploads", Number, "5", "Layers of a push to upload at once"),
-    refused("max-download-attempts", Number, &["5"], "How often to try a download", REGISTRIES),
+    works("max-download-attempts", Number, "5", "How often to try a transfer that gets nowhere"),
     refused("metrics-addr", Text, &[], "Where to serve metrics", "metrics are not built yet"),
     works("mtu", Number, "1500", "MTU of the default bridge"),
     refused("network-control-plane-mtu", Number, &["1500"], "MTU of the control plane", SWARM),

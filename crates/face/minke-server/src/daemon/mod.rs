@@ -265,6 +265,10 @@ const RELOADABLE: &[&str] = &[
     "label",
     "live-restore",
     "log-level",
+    "max-download-attempts",
+    "http-proxy",
+    "https-proxy",
+    "no-proxy",
     "registry-mirror",
     "shutdown-timeout",
 ];

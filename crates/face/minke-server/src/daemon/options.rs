@@ -195,6 +195,10 @@ fn plan_registries(options: &Reader<'_>) -> Result<minke_registry::Settings, Str
         insecure: each(&options.list("insecure-registry"), Insecure::parse)?,
         mirrors: each(&options.list("registry-mirror"), Mirror::parse)?,
         proxies: proxies.or(Proxies::from_environment()),
+        attempts: match options.number("max-download-attempts") {
+            number @ 1..=100 => u32::try_from(number).unwrap_or(1),
+            number => return Err(format!("invalid max download attempts: {number}")),
+        },
         ..minke_registry::Settings::default()
     };
     settings.proxies.check().map_err(|error| error.to_string())?;

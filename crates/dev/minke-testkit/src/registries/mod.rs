@@ -1,0 +1,8 @@
+//! Registries for tests: the real one of Debian's package, and one that plays tricks.
+
+mod fake;
+mod http;
+mod real;
+
+pub use fake::{FakeRegistry, Seen, Tricks};
+pub use real::{Registry, RegistryOptions};
