@@ -52,6 +52,11 @@ impl Config {
         self.json.get(key).and_then(Value::as_str).filter(|v| !v.is_empty())
     }
 
+    /// Any setting.
+    pub(crate) fn value(&self, key: &str) -> Option<&Value> {
+        self.json.get(key)
+    }
+
     /// Headers to send with every request.
     pub(crate) fn headers(&self) -> Vec<(String, String)> {
         let map = self.json.get("HttpHeaders").and_then(Value::as_object);
@@ -82,10 +87,15 @@ impl Config {
 
     /// Sets or removes a key and writes the file, new name first.
     pub(crate) fn store(&self, key: &str, value: Option<&str>) -> Result<(), Failure> {
+        self.store_value(key, value.map(Value::from))
+    }
+
+    /// The same with a value of any shape.
+    pub(crate) fn store_value(&self, key: &str, value: Option<Value>) -> Result<(), Failure> {
         let mut json = self.json.clone();
         if let Some(map) = json.as_object_mut() {
             match value {
-                Some(value) => drop(map.insert(key.to_owned(), value.into())),
+                Some(value) => drop(map.insert(key.to_owned(), value)),
                 None => drop(map.shift_remove(key)),
             }
         }

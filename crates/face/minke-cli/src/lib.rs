@@ -22,6 +22,7 @@ mod command;
 mod commands;
 mod completion;
 mod config;
+mod credentials;
 mod failure;
 mod flag;
 mod format;

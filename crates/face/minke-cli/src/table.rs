@@ -36,7 +36,7 @@ pub(crate) const GROUPS: [(&str, &str); 7] = [
 ];
 
 /// docker's commands that later versions of minke will have; the first word, or two.
-const LATER: [&str; 32] = [
+const LATER: &[&str] = &[
     "build",
     "builder",
     "buildx",
@@ -53,14 +53,10 @@ const LATER: [&str; 32] = [
     "diff",
     "export",
     "image build",
-    "login",
-    "logout",
     "machine",
-    "manifest",
     "node",
     "plugin",
     "registry",
-    "search",
     "secret",
     "service",
     "stack",

@@ -73,3 +73,25 @@ impl Drop for Raw {
         self.leave();
     }
 }
+
+/// What is typed is not shown for as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Silent(Termios);
+
+impl Silent {
+    pub(crate) fn enter() -> io::Result<Silent> {
+        let before = tcgetattr(rustix::stdio::stdin())?;
+        let mut silent = before.clone();
+        silent.local_modes.remove(rustix::termios::LocalModes::ECHO);
+        tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, &silent)?;
+        Ok(Silent(before))
+    }
+}
+
+impl Drop for Silent {
+    fn drop(&mut self) {
+        if tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, &self.0).is_err() {
+            // The terminal went away; nothing to restore.
+        }
+    }
+}

@@ -22,6 +22,7 @@ pub(crate) mod images;
 pub(crate) mod info;
 pub(crate) mod inspect;
 pub(crate) mod load;
+pub(crate) mod login;
 pub(crate) mod logs;
 pub(crate) mod man;
 pub(crate) mod mounts;
@@ -38,6 +39,7 @@ pub(crate) mod push;
 pub(crate) mod run;
 pub(crate) mod save;
 pub(crate) mod schema;
+pub(crate) mod search;
 pub(crate) mod security;
 pub(crate) mod start;
 pub(crate) mod stats;
@@ -87,6 +89,9 @@ pub(crate) const ALL: &[&Command] = &[
     &load::LOAD,
     &load::IMPORT,
     &save::SAVE,
+    &login::LOGIN,
+    &search::SEARCH,
+    &login::LOGOUT,
     &network::CREATE,
     &network_list::LS,
     &network_list::INSPECT,
