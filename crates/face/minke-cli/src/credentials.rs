@@ -132,7 +132,7 @@ pub(crate) fn all_header(session: &Session) -> Result<Option<String>, Failure> {
     Ok((!document.is_empty()).then(|| URL_SAFE.encode(Value::Object(document).to_string())))
 }
 
-/// Remembers somebody; whether what was written can be read by whoever has the file.
+/// Remembers somebody; whether there is something new that whoever has the file can read.
 pub(crate) fn store(session: &Session, server: &str, stored: &Stored) -> Result<bool, Failure> {
     let config = session.config();
     let mut auths = auths(config);
@@ -149,9 +149,11 @@ pub(crate) fn store(session: &Session, server: &str, stored: &Stored) -> Result<
         config.store_value("auths", Some(auths))?;
         return Ok(false);
     }
-    auths[server] = stored.to_entry();
+    let entry = stored.to_entry();
+    let changed = auths.get(server) != Some(&entry);
+    auths[server] = entry;
     config.store_value("auths", Some(auths))?;
-    Ok(true)
+    Ok(changed)
 }
 
 /// Forgets somebody.

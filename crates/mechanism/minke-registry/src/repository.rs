@@ -260,6 +260,11 @@ impl Repository {
                     way.current.store(at, Ordering::Relaxed);
                     return Ok(response);
                 }
+                // Whoever is not there is not there at all: docker asks at the door, and names it.
+                Err(Error::Unreachable { reason, reached: false, .. }) => {
+                    let url = endpoint.url("").map_or_else(String::new, |url| url.to_string());
+                    Error::Unreachable { method: "GET", url, reason, reached: false }
+                }
                 Err(error) => error,
             };
             let unreachable = matches!(error, Error::Unreachable { .. });

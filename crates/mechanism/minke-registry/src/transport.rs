@@ -319,7 +319,8 @@ fn reason(url: &Url, error: &reqwest::Error) -> String {
             None => error.source(),
         };
     }
-    innermost(error)
+    let innermost = innermost(error);
+    if innermost.starts_with("lookup ") { format!("dial tcp: {innermost}") } else { innermost }
 }
 
 fn tls_reason(error: &rustls::Error) -> String {

@@ -79,14 +79,14 @@ fn run(session: &Session, given: &Given) -> Outcome {
 fn field(row: &Row, name: &str) -> Option<Value> {
     let yes = |key: &str| if row.json[key] == true { "[OK]" } else { "" };
     Some(match name {
-        "Name" => Value::str(row.str("name").to_owned()),
+        "Name" => Value::str(row.str("name")),
         "Description" => {
             let text = row.str("description").replace(['\n', '\r'], " ");
             Value::str(if row.truncate { ellipsis(&text, DESCRIPTION) } else { text })
         }
         "StarCount" => Value::str(row.int("star_count").to_string()),
-        "IsOfficial" => Value::str(yes("is_official").to_owned()),
-        "IsAutomated" => Value::str(yes("is_automated").to_owned()),
+        "IsOfficial" => Value::str(yes("is_official")),
+        "IsAutomated" => Value::str(yes("is_automated")),
         _ => return None,
     })
 }
