@@ -121,7 +121,6 @@ const CDI: &str = "CDI is not built yet: name device nodes with --device";
 const REAL_TIME: &str = "set it in the parent's cgroup: /sys/fs/cgroup/cpu/minke/cpu.rt_runtime_us";
 const LABELS: &str = "minke sets no SELinux labels";
 const USERNS: &str = "containers share the host's user namespace";
-const REGISTRIES: &str = "talking to registries is not built yet";
 const SWARM: &str = "swarm mode is not built yet";
 const CONTAINERD: &str = "minke runs containers itself and has no containerd";
 
