@@ -25,7 +25,9 @@ impl Section {
 const COMMON: [&str; 6] = ["run", "exec", "ps", "images", "version", "info"];
 
 /// Groups and what they are about.
-pub(crate) const GROUPS: [(&str, &str); 7] = [
+pub(crate) const GROUPS: [(&str, &str); 9] = [
+    ("builder", "Look after builds and their cache"),
+    ("buildx", "Build images, under docker's newer name"),
     ("completion", "Write a completion script for a shell"),
     ("container", "Look after containers"),
     ("context", "Look after contexts"),
@@ -37,9 +39,6 @@ pub(crate) const GROUPS: [(&str, &str); 7] = [
 
 /// docker's commands that later versions of minke will have; the first word, or two.
 const LATER: &[&str] = &[
-    "build",
-    "builder",
-    "buildx",
     "compose",
     "config",
     "container cp",
@@ -52,7 +51,6 @@ const LATER: &[&str] = &[
     "cp",
     "diff",
     "export",
-    "image build",
     "machine",
     "node",
     "plugin",

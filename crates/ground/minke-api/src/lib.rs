@@ -5,6 +5,7 @@
 //! and the engine's services speak them. Which version of a document a client gets is decided by [`compat`], once,
 //! at the edge; everything below that speaks the newest version.
 
+pub mod build;
 pub mod compat;
 pub mod container;
 pub mod error;

@@ -42,6 +42,8 @@ pub struct Dockerfile {
     pub stages: Vec<Stage>,
     /// What the linter can only see in the text itself.
     pub(crate) remarks: Vec<Warning>,
+    /// Every instruction's word as it was written.
+    pub(crate) words: Vec<(String, Span)>,
 }
 
 /// `# name=value` comments at the head of the file.

@@ -34,7 +34,8 @@ impl Ignore {
         let lines =
             text.lines().filter(|line| !line.starts_with('#')).map(str::trim).filter(|line| !line.is_empty());
         Self::of(lines.map(|line| match line.strip_prefix('!') {
-            Some(rest) => format!("!{}", inside(rest.trim())),
+            Some(rest) if !rest.trim().is_empty() => format!("!{}", inside(rest.trim())),
+            Some(_) => line.to_owned(),
             None => inside(line),
         }))
     }

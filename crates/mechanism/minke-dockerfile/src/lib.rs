@@ -34,3 +34,6 @@ pub use lint::{Rule, Warning, lint};
 pub use parse::{parse, parse_trigger};
 pub use pattern::{PatternError, matches};
 pub use scope::{Given, Platform, Scope};
+
+#[cfg(test)]
+mod tests;

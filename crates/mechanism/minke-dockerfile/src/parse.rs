@@ -27,6 +27,7 @@ pub fn parse(name: &str, text: &[u8]) -> Result<Dockerfile, Error> {
         globals: Vec::new(),
         stages: Vec::new(),
         remarks: Vec::new(),
+        words: Vec::new(),
     };
     for line in &lines {
         lint::remark(line, &mut file);

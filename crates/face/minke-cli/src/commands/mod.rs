@@ -5,6 +5,7 @@ use crate::command::Command;
 pub(crate) mod attach;
 pub(crate) mod body;
 pub(crate) mod commit;
+mod build;
 pub(crate) mod completion;
 pub(crate) mod context;
 pub(crate) mod cp;
@@ -86,6 +87,9 @@ pub(crate) const ALL: &[&Command] = &[
     &tag::TAG,
     &pull::PULL,
     &push::PUSH,
+    &build::BUILD,
+    &build::PRUNE,
+    &build::CACHE,
     &load::LOAD,
     &load::IMPORT,
     &save::SAVE,

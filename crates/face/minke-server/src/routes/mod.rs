@@ -2,6 +2,7 @@
 
 mod archive;
 mod attach;
+mod build;
 mod containers;
 mod events;
 mod exec;
@@ -49,6 +50,11 @@ pub(crate) async fn dispatch(shared: &Shared, call: Call, path: &[&str]) -> Resu
         ("PUT", ["minke", "manifests", name @ ..]) if !name.is_empty() => {
             registries::put_manifest(shared, call, &name.join("/")).await
         }
+        ("POST", ["auth"]) => unbuilt::login(),
+        ("POST", ["build"]) => build::build(shared, call).await,
+        ("POST", ["build", "prune"]) => build::prune(shared, &call).await,
+        ("POST", ["build", "cancel"]) => build::cancel(shared, &call),
+        ("POST", ["minke", "build"]) => build::build_own(shared, call).await,
         ("POST", ["minke", "run"]) => run::run(shared, call).await,
         ("POST", ["minke", "containers", name, "exec"]) => exec::whole(shared, call, name).await,
         (_, ["containers", ..]) => return containers_pages(shared, call, &method, path).await,

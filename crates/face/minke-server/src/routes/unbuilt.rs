@@ -17,9 +17,9 @@ pub(super) fn attestations() -> Outcome {
 /// Groups of endpoints that are missing as a whole; `None` when Docker has no such page either.
 pub(super) fn dispatch(method: &Method, path: &[&str]) -> Option<Outcome> {
     Some(match (method.as_str(), path) {
-        // There is no builder, hence no cache: the truth, and `system prune` asks for it.
-        ("POST", ["build", "prune"]) => answer::json(&json!({"CachesDeleted": null, "SpaceReclaimed": 0})),
-        ("POST", ["build"] | ["build", "cancel"] | ["session"] | ["grpc"]) => not_built("building images is"),
+        ("POST", ["session"] | ["grpc"]) => {
+            not_built("BuildKit's sessions (docker build without DOCKER_BUILDKIT=0) are")
+        }
         ("GET", ["plugins"]) => answer::json(&json!([])),
         // `docker inspect NAME` asks for a plugin of that name last.
         ("GET", ["plugins", name, "json"]) => {

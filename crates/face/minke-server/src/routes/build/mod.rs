@@ -1,0 +1,271 @@
+//! `POST /build`, `/build/prune`, `/build/cancel`, and minke's own `POST /minke/build`.
+//!
+//! A client that goes away cancels its build: the build is a part of the answer's body and goes with it.
+
+mod classic;
+mod incoming;
+mod own;
+mod parameters;
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use hyper::StatusCode;
+use minke_api::build::BuildTold;
+use minke_api::progress::ProgressMessage;
+use minke_base::{Kind, Reference};
+use minke_dockerfile::Dockerfile;
+use minke_engine::builds::{BuildEvent, BuildOutcome, BuildRequest, Export, PruneRequest, Pruned};
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use self::classic::Classic;
+use self::own::Own;
+use super::filters;
+use crate::http::answer::{self, Outcome};
+use crate::http::blocking::{BodyWriter, pieces};
+use crate::http::{Call, Failure};
+use crate::serve::Shared;
+
+type Building = Pin<Box<dyn Future<Output = minke_engine::Result<BuildOutcome>> + Send>>;
+
+/// A build under way: events, then how it ended.
+struct Run {
+    events: mpsc::UnboundedReceiver<BuildEvent>,
+    building: Option<Building>,
+    outcome: Option<minke_engine::Result<BuildOutcome>>,
+}
+
+impl Run {
+    fn start(shared: &Shared, request: BuildRequest) -> Self {
+        let builds = Arc::clone(&shared.engine.builds);
+        let (send, events) = mpsc::unbounded_channel();
+        let building: Building = Box::pin(async move { builds.build(request, send).await });
+        Self { events, building: Some(building), outcome: None }
+    }
+
+    /// The next event; nothing when the build has ended and all is told.
+    async fn event(&mut self) -> Option<BuildEvent> {
+        if let Some(building) = &mut self.building {
+            tokio::select! {
+                biased;
+                Some(event) = self.events.recv() => return Some(event),
+                outcome = building => {
+                    self.outcome = Some(outcome);
+                    self.building = None;
+                }
+            }
+        }
+        self.events.try_recv().ok()
+    }
+
+    fn outcome(&mut self) -> Result<BuildOutcome, String> {
+        match self.outcome.take() {
+            Some(Ok(outcome)) => Ok(outcome),
+            Some(Err(error)) => Err(error.to_string()),
+            None => Err("the build ended without saying how".to_owned()),
+        }
+    }
+
+    /// The first event, or the refusal of a build that never began.
+    async fn begin(&mut self) -> Result<Option<BuildEvent>, Failure> {
+        match self.event().await {
+            Some(event) => Ok(Some(event)),
+            None => match self.outcome.take() {
+                Some(Err(error)) => Err(error.into()),
+                outcome => {
+                    self.outcome = outcome;
+                    Ok(None)
+                }
+            },
+        }
+    }
+}
+
+pub(super) async fn build(shared: &Shared, call: Call) -> Outcome {
+    let quiet = call.query.flag("q");
+    let mut request = parameters::request(&call.query)?;
+    incoming::files(&shared.engine.builds, call, &mut request).await?;
+    let names: Vec<String> = request.names.iter().map(Reference::familiar).collect();
+    parse(&request).map_err(|refused| Failure::invalid(refused.message))?;
+    let mut run = Run::start(shared, request);
+    let first = run.begin().await?;
+    let mut classic = Classic::new(quiet);
+    let begun = first.map(|event| classic.event(event)).unwrap_or_default();
+    let state = (run, Some(classic), names, VecDeque::from(begun));
+    let body = stream::unfold(state, |(mut run, mut classic, names, mut lines)| async move {
+        loop {
+            if let Some(line) = lines.pop_front() {
+                return Some((encode(&line), (run, classic, names, lines)));
+            }
+            match run.event().await {
+                Some(event) => lines.extend(classic.as_mut()?.event(event)),
+                None => {
+                    let classic = classic.take()?;
+                    lines.extend(match run.outcome() {
+                        Ok(outcome) => classic.built(&outcome, &names),
+                        Err(message) => classic.failed(&message),
+                    });
+                }
+            }
+        }
+    });
+    answer::stream("application/json", Box::pin(body))
+}
+
+fn encode(line: &ProgressMessage) -> io::Result<Bytes> {
+    let mut bytes = serde_json::to_vec(line)?;
+    bytes.extend_from_slice(b"\r\n");
+    Ok(Bytes::from(bytes))
+}
+
+/// What is wrong with a Dockerfile: in Docker's words, and with its lines.
+struct Refused {
+    message: String,
+    excerpt: String,
+}
+
+fn parse(request: &BuildRequest) -> Result<Dockerfile, Refused> {
+    let source = &request.dockerfile;
+    let file = minke_dockerfile::parse(&source.name, &source.text).map_err(|error| Refused {
+        message: error.to_string(),
+        excerpt: match (error.span, std::str::from_utf8(&source.text)) {
+            (Some(span), Ok(text)) => {
+                minke_dockerfile::Source { name: source.name.as_str().into(), text: text.into() }
+                    .excerpt(span)
+            }
+            _ => String::new(),
+        },
+    })?;
+    if !request.target.is_empty() && file.stage(&request.target).is_none() {
+        let message = format!("target stage {:?} could not be found", request.target);
+        return Err(Refused { message, excerpt: String::new() });
+    }
+    Ok(file)
+}
+
+pub(super) async fn build_own(shared: &Shared, call: Call) -> Outcome {
+    let mut request = parameters::request(&call.query)?;
+    incoming::own_files(&shared.engine.builds, call, &mut request).await?;
+    let file = parse(&request)
+        .map_err(|refused| Failure::invalid(format!("{}{}", refused.excerpt, refused.message)))?;
+    let warnings = minke_dockerfile::lint(&file);
+    if file.directives.checks_are_errors && !warnings.is_empty() {
+        let lines: Vec<String> = warnings
+            .iter()
+            .map(|warning| {
+                format!("{}{}: {}", file.source.excerpt(warning.span), warning.rule, warning.message)
+            })
+            .collect();
+        let text =
+            format!("{}\nlint violation found for rules: the file says check=error=true", lines.join("\n"));
+        return Err(Failure::invalid(text));
+    }
+    let mut run = Run::start(shared, request);
+    let first = run.begin().await?;
+    let mut own = Own::new(Some(file));
+    let told = warnings.iter().map(own::warning).chain(first.and_then(|event| own.event(event)));
+    let state = (run, own, told.collect::<VecDeque<BuildTold>>(), After::Events);
+    let body = stream::unfold(state, |(mut run, mut own, mut told, mut after)| async move {
+        loop {
+            if let Some(line) = told.pop_front() {
+                return Some((own::control(&line), (run, own, told, after)));
+            }
+            match &mut after {
+                After::Nothing => return None,
+                After::Archive(archive) => match archive.next().await {
+                    Some(Ok(bytes)) => return Some((Ok(own::piece(&bytes)), (run, own, told, after))),
+                    Some(Err(error)) => {
+                        told.push_back(BuildTold::Error { message: error.to_string() });
+                        after = After::Nothing;
+                    }
+                    None => {
+                        after = After::Nothing;
+                    }
+                },
+                After::Events => match run.event().await {
+                    Some(event) => told.extend(own.event(event)),
+                    None => {
+                        after = After::Nothing;
+                        match run.outcome() {
+                            Ok(mut outcome) => {
+                                told.push_back(own::built(&outcome));
+                                if let Some(export) = outcome.export.take() {
+                                    after = After::Archive(archive(export, outcome));
+                                }
+                            }
+                            Err(message) => told.push_back(BuildTold::Error { message }),
+                        }
+                    }
+                },
+            }
+        }
+    });
+    answer::stream("application/vnd.minke.build", Box::pin(body))
+}
+
+/// What follows the events.
+enum After {
+    Events,
+    Archive(Pin<Box<dyn futures_util::Stream<Item = io::Result<Bytes>> + Send>>),
+    Nothing,
+}
+
+/// An export as pieces; an error of its making is the last of them. The outcome keeps the image meanwhile.
+fn archive(
+    export: Export,
+    outcome: BuildOutcome,
+) -> Pin<Box<dyn futures_util::Stream<Item = io::Result<Bytes>> + Send>> {
+    let (writer, received) = BodyWriter::new();
+    let work = tokio::spawn(async move {
+        let _kept = outcome;
+        export.write(Box::new(writer)).await
+    });
+    let end = stream::once(async move {
+        match work.await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(Err(io::Error::other(error.to_string()))),
+            Err(error) => Some(Err(io::Error::other(error))),
+        }
+    });
+    Box::pin(pieces(None, received).chain(end.filter_map(|end| async move { end })))
+}
+
+pub(super) async fn prune(shared: &Shared, call: &Call) -> Outcome {
+    let number = |name: &str| -> Result<u64, Failure> {
+        let given = call.query.number(name)?.unwrap_or_default();
+        u64::try_from(given)
+            .map_err(|_source| Failure::invalid(format!("{name} cannot be negative ({given})")))
+    };
+    // The older name of the same limit.
+    let keep_bytes = match number("reserved-space")? {
+        0 => number("keep-storage")?,
+        bytes => bytes,
+    };
+    for name in ["max-used-space", "min-free-space"] {
+        if number(name)? > 0 {
+            return Err(Failure::not_built(&format!("the prune limit {name} (reserved-space is there) is")));
+        }
+    }
+    let request = PruneRequest { all: call.query.flag("all"), keep_bytes, filters: filters(call)? };
+    let builds = Arc::clone(&shared.engine.builds);
+    let pruned = match shared.work.to_the_end(async move { builds.prune(request).await }).await {
+        // There is no builder, hence no cache: the truth, and `system prune` asks for it.
+        Err(failure) if failure.kind() == Kind::NotImplemented => Pruned::default(),
+        pruned => pruned?,
+    };
+    let deleted = if pruned.ids.is_empty() { json!(null) } else { json!(pruned.ids) };
+    answer::json(&json!({"CachesDeleted": deleted, "SpaceReclaimed": pruned.bytes}))
+}
+
+pub(super) fn cancel(shared: &Shared, call: &Call) -> Outcome {
+    let id = call.query.text("id").ok_or_else(|| Failure::invalid("build ID not provided"))?;
+    // As Docker: that there is no such build any more is what was wanted.
+    let _found = shared.engine.builds.cancel(id);
+    answer::done(StatusCode::OK)
+}
