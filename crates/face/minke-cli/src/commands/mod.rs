@@ -4,8 +4,8 @@ use crate::command::Command;
 
 pub(crate) mod attach;
 pub(crate) mod body;
-pub(crate) mod commit;
 mod build;
+pub(crate) mod commit;
 pub(crate) mod completion;
 pub(crate) mod context;
 pub(crate) mod cp;

@@ -50,7 +50,6 @@ pub(crate) async fn dispatch(shared: &Shared, call: Call, path: &[&str]) -> Resu
         ("PUT", ["minke", "manifests", name @ ..]) if !name.is_empty() => {
             registries::put_manifest(shared, call, &name.join("/")).await
         }
-        ("POST", ["auth"]) => unbuilt::login(),
         ("POST", ["build"]) => build::build(shared, call).await,
         ("POST", ["build", "prune"]) => build::prune(shared, &call).await,
         ("POST", ["build", "cancel"]) => build::cancel(shared, &call),

@@ -8,10 +8,10 @@ use base64::engine::general_purpose::STANDARD;
 use minke_api::build::{BuildHead, MAX_HEAD};
 use minke_base::Kind;
 use minke_dockerfile::Ignore;
-use minke_engine::builds::{BuildRequest, Builds, Context, DockerfileText, NamedContext};
+use minke_engine::Engine;
+use minke_engine::builds::{BuildRequest, Context, DockerfileText, NamedContext};
 
 use super::parameters;
-use crate::fetch;
 use crate::http::blocking::BodyReader;
 use crate::http::{Call, Failure};
 
@@ -22,11 +22,7 @@ const DEFAULT: &str = "Dockerfile";
 const IGNORE: &str = ".dockerignore";
 
 /// The body, or what `remote` names.
-pub(super) async fn files(
-    builds: &Arc<Builds>,
-    call: Call,
-    request: &mut BuildRequest,
-) -> Result<(), Failure> {
+pub(super) async fn files(engine: &Engine, call: Call, request: &mut BuildRequest) -> Result<(), Failure> {
     let remote = call.query.get("remote").to_owned();
     let path = match call.query.get("dockerfile") {
         "" => DEFAULT.to_owned(),
@@ -36,17 +32,17 @@ pub(super) async fn files(
         if !remote.is_empty() {
             return Err(Failure::not_built("contexts of BuildKit's sessions are"));
         }
-        let mut context = builds.receive_context(Box::new(BodyReader::new(call.body))).await?;
+        let mut context = engine.builds.receive_context(Box::new(BodyReader::new(call.body))).await?;
         request.dockerfile = take_dockerfile(&mut context, &path)?;
         request.context = Some(context);
         return Ok(());
     }
-    remote_files(builds, remote, &path, request).await
+    remote_files(engine, remote, &path, request).await
 }
 
 /// What an address names: a Dockerfile that stands alone, or an archive with one in it.
 async fn remote_files(
-    builds: &Arc<Builds>,
+    engine: &Engine,
     remote: String,
     path: &str,
     request: &mut BuildRequest,
@@ -56,7 +52,7 @@ async fn remote_files(
             "fetching a context with git is the client's work (minke build URL does it): from the engine it is",
         ));
     }
-    let reader = fetch::open(&remote).await.map_err(|error| {
+    let reader = engine.registries.client().download(&remote).await.map_err(|error| {
         Failure::new(error.kind(), format!("error downloading remote context {remote}: {error}"))
     })?;
     let (head, reader) = blocking(move || peek(reader)).await?;
@@ -65,7 +61,7 @@ async fn remote_files(
         request.dockerfile = DockerfileText { name: remote, text };
         return Ok(());
     }
-    let mut context = builds.receive_context(Box::new(reader)).await?;
+    let mut context = engine.builds.receive_context(Box::new(reader)).await?;
     request.dockerfile = take_dockerfile(&mut context, path)?;
     // Nobody has filtered it before.
     if let Some(ignore) = read_ignore(&context, path)? {
@@ -79,7 +75,7 @@ async fn remote_files(
 
 /// minke's own body: see `minke_api::build`.
 pub(super) async fn own_files(
-    builds: &Arc<Builds>,
+    engine: &Engine,
     call: Call,
     request: &mut BuildRequest,
 ) -> Result<(), Failure> {
@@ -96,7 +92,7 @@ pub(super) async fn own_files(
     .await?;
     for entry in &head.contexts {
         let pieces = Pieces { body: Arc::clone(&body), left: 0, ended: false };
-        let context = builds.receive_context(Box::new(pieces)).await?;
+        let context = engine.builds.receive_context(Box::new(pieces)).await?;
         if entry.name.is_empty() {
             request.context = Some(context);
         } else {
@@ -113,13 +109,13 @@ pub(super) async fn own_files(
         request.secrets.insert(id, bytes);
     }
     if !remote.is_empty() {
-        remote_files(builds, remote, &path, request).await?;
+        remote_files(engine, remote, &path, request).await?;
         if head.dockerfile.is_none() {
             return Ok(());
         }
     }
     request.dockerfile = match (head.dockerfile, &mut request.context) {
-        (None, _) if is_url(&path) => DockerfileText { text: fetch_text(&path).await?, name: path },
+        (None, _) if is_url(&path) => DockerfileText { text: fetch_text(engine, &path).await?, name: path },
         (Some(file), _) => DockerfileText {
             text: STANDARD
                 .decode(file.content)
@@ -242,8 +238,9 @@ fn is_url(text: &str) -> bool {
 }
 
 /// `--file URL`
-async fn fetch_text(url: &str) -> Result<Vec<u8>, Failure> {
-    let reader = fetch::open(url).await.map_err(|error| Failure::new(error.kind(), error.to_string()))?;
+async fn fetch_text(engine: &Engine, url: &str) -> Result<Vec<u8>, Failure> {
+    let opened = engine.registries.client().download(url).await;
+    let reader = opened.map_err(|error| Failure::new(error.kind(), error.to_string()))?;
     blocking(move || read_text(reader)).await
 }
 

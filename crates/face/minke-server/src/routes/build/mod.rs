@@ -90,7 +90,7 @@ impl Run {
 pub(super) async fn build(shared: &Shared, call: Call) -> Outcome {
     let quiet = call.query.flag("q");
     let mut request = parameters::request(&call.query)?;
-    incoming::files(&shared.engine.builds, call, &mut request).await?;
+    incoming::files(&shared.engine, call, &mut request).await?;
     let names: Vec<String> = request.names.iter().map(Reference::familiar).collect();
     parse(&request).map_err(|refused| Failure::invalid(refused.message))?;
     let mut run = Run::start(shared, request);
@@ -151,7 +151,7 @@ fn parse(request: &BuildRequest) -> Result<Dockerfile, Refused> {
 
 pub(super) async fn build_own(shared: &Shared, call: Call) -> Outcome {
     let mut request = parameters::request(&call.query)?;
-    incoming::own_files(&shared.engine.builds, call, &mut request).await?;
+    incoming::own_files(&shared.engine, call, &mut request).await?;
     let file = parse(&request)
         .map_err(|refused| Failure::invalid(format!("{}{}", refused.excerpt, refused.message)))?;
     let warnings = minke_dockerfile::lint(&file);
