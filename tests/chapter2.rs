@@ -20,13 +20,14 @@ const AGENT: &str = "while timeout 2 wget -q -O /dev/null http://$INSIDEWEB_PORT
     echo To: admin@work Message: The service is down! | \
     nc -w 1 $INSIDEMAILER_PORT_33333_TCP_ADDR $INSIDEMAILER_PORT_33333_TCP_PORT";
 
-/// S2-01.
+/// S2-01 (C2-03 to C2-08, C2-12, C2-13, C2-15, B2-01, B2-03, B2-07, B2-19 to B2-21, B2-23).
 #[test]
 fn s2_01_website_monitor() {
     for client in BOTH {
         let daemon = with_images(&["busybox", "nginx"]);
         let run = |args: &[&str]| daemon.run(client, args).ok();
-        run(&["run", "-d", "--name", "web", "nginx:latest"]).done();
+        let web = run(&["run", "-d", "--name", "web", "nginx:latest"]);
+        assert_eq!(web.stdout, format!("{}\n", daemon.inspect("web", "{{.Id}}")), "one line, the whole id");
         run(&["run", "-d", "--name", "mailer", "--expose", "33333", "busybox", "sh", "-c", MAILER]).done();
         let args = ["run", "-it", "--link", "web:web", "--name", "web_test", "busybox:latest", "/bin/sh"];
         let mut terminal = Terminal::spawn(&daemon.command(client, &args), 24, 80);
@@ -81,15 +82,16 @@ fn s2_01_website_monitor() {
     }
 }
 
-/// S2-06.
+/// S2-06 (C2-32 to C2-36, B2-17, B2-18).
 #[test]
 fn s2_06_dependency_order() {
     for client in BOTH {
         let daemon = with_images(&["busybox", "nginx"]);
         let run = |args: &[&str]| daemon.run(client, args).ok();
-        run(&["run", "-d", "--name", "mailer", "--expose", "33333", "busybox", "sh", "-c", MAILER]).done();
-        run(&["create", "--name", "web", "nginx:latest"]).done();
-        let links = ["--link", "web:insideweb", "--link", "mailer:insidemailer"];
+        let mailer = ["run", "-d", "--name", "mailer", "--expose", "33333", "busybox", "sh", "-c", MAILER];
+        let mailer = format!("{}:insidemailer", run(&mailer).text());
+        let web = format!("{}:insideweb", run(&["create", "--name", "web", "nginx:latest"]).text());
+        let links = ["--link", &web, "--link", &mailer];
         run(&[&["create", "--name", "agent"], &links[..], &["busybox", "sh", "-c", AGENT]].concat()).done();
         assert_eq!(run(&["ps", "--format", "{{.Names}}"]).text(), "mailer");
         let all = run(&["ps", "-a", "--format", "{{.Names}}"]);
@@ -103,10 +105,19 @@ fn s2_06_dependency_order() {
             daemon.minke(&["logs", "agent"]).stdout.contains("System up.")
         });
         assert_eq!(daemon.inspect("web", "{{.State.Running}}"), "true");
+        // In this order `run -d` will do as well, and a link to what is not there will not.
+        let again =
+            ["run", "-d", "--name", "again", "--link", &web, "--link", &mailer, "busybox", "sh", "-c", AGENT];
+        run(&again).done();
+        wait_until("the second agent finds the site", Duration::from_secs(10), || {
+            daemon.minke(&["logs", "again"]).stdout.contains("System up.")
+        });
+        let nobody = daemon.run(client, &["create", "--link", "later:x", "busybox", "true"]).exits(1);
+        nobody.complains("could not get container for later").done();
     }
 }
 
-/// S2-02.
+/// S2-02 (C2-16 to C2-20, B2-08, B2-09).
 #[test]
 fn s2_02_pid_isolation() {
     let daemon = Daemon::start();
@@ -130,7 +141,7 @@ fn s2_02_pid_isolation() {
     assert!(host.stdout.lines().any(|line| line.split_whitespace().next() == Some(&own)), "{host}");
 }
 
-/// S2-03.
+/// S2-03 (C2-21 to C2-23, B2-10).
 #[test]
 fn s2_03_port_conflict_inside_and_across_containers() {
     let daemon = with_images(&["nginx"]);
@@ -154,7 +165,7 @@ fn s2_03_port_conflict_inside_and_across_containers() {
     assert_eq!(daemon.inspect("webA", "{{.State.ExitCode}}"), "0");
 }
 
-/// S2-04.
+/// S2-04 (C2-24, C2-25).
 #[test]
 fn s2_04_name_conflict_and_rename() {
     for client in BOTH {
@@ -180,7 +191,7 @@ fn s2_04_name_conflict_and_rename() {
     }
 }
 
-/// S2-05.
+/// S2-05 (C2-27 to C2-29, B2-15).
 #[test]
 fn s2_05_id_plumbing() {
     for client in BOTH {
@@ -212,7 +223,7 @@ fn s2_05_id_plumbing() {
     }
 }
 
-/// S2-10.
+/// S2-10 (C2-45, B2-27, B2-28).
 #[test]
 fn s2_10_environment_injection() {
     let daemon = with_images(&["busybox", "wordpress"]);
@@ -236,7 +247,7 @@ fn s2_10_environment_injection() {
     }
 }
 
-/// S2-11.
+/// S2-11 (C2-50 to C2-52).
 #[test]
 fn s2_11_restart_with_back_off() {
     let daemon = Daemon::start();
@@ -254,6 +265,10 @@ fn s2_11_restart_with_back_off() {
         .exits(1)
         .complains("is restarting, wait until the container is running")
         .done();
+    // Who follows hears one run to its end, or none when it waits for the next.
+    let follow = daemon.start_client(Client::Docker, &["logs", "-f", "backoff-detector"]);
+    let follow = follow.finish(Duration::from_secs(20)).ok();
+    assert!(follow.stdout.lines().count() >= 3, "{follow}");
     let log = daemon.minke(&["logs", "--timestamps", "backoff-detector"]).ok();
     let starts: Vec<f64> = log.stdout.lines().filter_map(seconds_of).collect();
     let gaps: Vec<f64> = starts.windows(2).map(|pair| pair[1] - pair[0]).collect();
@@ -276,11 +291,11 @@ fn seconds_of(line: &str) -> Option<f64> {
     (parts.len() == 3).then(|| parts[0] * 3600.0 + parts[1] * 60.0 + parts[2])
 }
 
-/// S2-12, seen from inside (published ports come later).
+/// S2-12 (C2-53 to C2-56, B2-34, B2-35).
 #[test]
 fn s2_12_supervised_self_heal() {
     let daemon = with_images(&["supervised"]);
-    daemon.minke(&["run", "-d", "--name", "lamp-test", "supervised"]).ok().done();
+    daemon.minke(&["run", "-d", "-p", "80:80", "--name", "lamp-test", "supervised"]).ok().done();
     let pids = || {
         let run = daemon.minke(&["exec", "lamp-test", "pgrep", "-o", "nginx"]);
         run.text().parse::<u32>().ok()
@@ -307,13 +322,17 @@ fn s2_12_supervised_self_heal() {
     for part in ["exited: nginx", "spawned: 'nginx'", "entered RUNNING state"] {
         assert!(all.contains(part), "{part}: {log}");
     }
-    let answers = "exec 3<>/dev/tcp/127.0.0.1/80 && printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3 && head -n 1 <&3";
-    wait_until("HTTP answers again", Duration::from_secs(10), || {
-        daemon.minke(&["exec", "lamp-test", "bash", "-c", answers]).stdout.contains("200 OK")
+    if daemon.is_peer() {
+        return;
+    }
+    wait_until("HTTP answers again on the host's port", Duration::from_secs(10), || {
+        let mut curl = daemon.in_netns("curl");
+        curl.args(["-s", "-o", "/dev/null", "-w", "%{http_code}", "http://127.0.0.1:80/"]);
+        curl.output().is_ok_and(|answer| answer.stdout == b"200")
     });
 }
 
-/// S2-13.
+/// S2-13 (C2-57, C2-58, B2-36).
 #[test]
 fn s2_13_entry_point_override() {
     let daemon = with_images(&["wordpress"]);
@@ -330,7 +349,7 @@ fn s2_13_entry_point_override() {
     }
 }
 
-/// S2-14.
+/// S2-14 (C2-59 to C2-64, B2-39, B2-42).
 #[test]
 fn s2_14_clean_up_semantics() {
     const TRAP: &str = "trap 'echo cleaning up; exit 0' TERM; echo ready; while :; do sleep 0.1; done";
@@ -415,7 +434,7 @@ fn a_terminal_can_be_left_and_come_back_to() {
     }
 }
 
-/// C2-05, C2-07: a shell on a terminal; its end is the container's.
+/// C2-05, C2-07, B2-02: a shell on a terminal; its end is the container's.
 #[test]
 fn an_interactive_shell_ends_with_its_container() {
     let daemon = Daemon::start();

@@ -121,7 +121,7 @@ fn answers_sql(book: &Book<'_>, name: &str) {
     wait_until("the database answers", Duration::from_secs(60), || sql(book, &link, "SELECT 1").code == 0);
 }
 
-/// S4-01 (C4-01 to C4-06): a database survives its container.
+/// S4-01 (C4-01 to C4-06, B4-02): a database survives its container.
 #[test]
 fn s4_01_a_database_survives_its_container() {
     let daemon = with_images(&["busybox", "lamp"]);
@@ -149,7 +149,7 @@ fn s4_01_a_database_survives_its_container() {
     assert!(!book.has_volume(&volume));
 }
 
-/// S4-02 (C4-07 to C4-10): what is edited on the host is served.
+/// S4-02 (C4-07 to C4-10, B4-01, B4-03, B4-06): what is edited on the host is served.
 #[test]
 fn s4_02_edit_and_serve() {
     with_both(&["busybox", "nginx"], |book| {
@@ -280,7 +280,7 @@ fn s4_04_managed_volume_location() {
     });
 }
 
-/// S4-05 (C4-13 to C4-16): logs shared through the host.
+/// S4-05 (C4-13 to C4-16, B4-11): logs shared through the host.
 #[test]
 fn s4_05_shared_logs() {
     let daemon = with_images(&["busybox", "ch4_writer_a", "ch4_writer_b"]);
@@ -326,7 +326,7 @@ fn s4_05_shared_logs() {
     book.remove(&["plath", "woolf", "alcott"]);
 }
 
-/// S4-06 (C4-17 to C4-20): a union of volumes, and a union of unions.
+/// S4-06 (C4-17 to C4-20, B4-12, B4-13): a union of volumes, and a union of unions.
 #[test]
 fn s4_06_union_and_transitive_copy() {
     with_both(&["busybox"], |book| {
@@ -359,7 +359,7 @@ fn s4_06_union_and_transitive_copy() {
     });
 }
 
-/// S4-07 (C4-21, C4-22): two sources with one path.
+/// S4-07 (C4-21, C4-22, B4-14 to B4-16): two sources with one path.
 #[test]
 fn s4_07_mount_point_conflict() {
     with_both(&["busybox"], |book| {
@@ -391,7 +391,7 @@ fn s4_07_mount_point_conflict() {
     });
 }
 
-/// S4-08 (B4-18, B4-19, B4-21): the last one turns off the light.
+/// S4-08 (B4-17 to B4-19, B4-21): the last one turns off the light.
 #[test]
 fn s4_08_reference_counting() {
     with_both(&["busybox"], |book| {
@@ -460,7 +460,7 @@ fn s4_09_image_declared_volume_leak() {
     });
 }
 
-/// S4-10 (C4-24, C4-25): data that came packed.
+/// S4-10 (C4-24, C4-25, B4-27): data that came packed.
 #[test]
 fn s4_10_data_packed_config() {
     with_both(&["busybox", "ch4_packed"], |book| {
@@ -477,7 +477,7 @@ fn s4_10_data_packed_config() {
     });
 }
 
-/// S4-11 (C4-26, C4-27): a tool that the image lacks.
+/// S4-11 (C4-26, C4-27, B4-29): a tool that the image lacks.
 #[test]
 fn s4_11_injected_tool() {
     with_both(&["busybox", "ch4_tools", "ch4_ia"], |book| {
@@ -505,7 +505,7 @@ fn s4_11_injected_tool() {
     });
 }
 
-/// S4-12 (C4-28, C4-29): one image, two behaviours.
+/// S4-12 (C4-28, C4-29, B4-28): one image, two behaviours.
 #[test]
 fn s4_12_dev_prod_polymorphism() {
     with_both(&["busybox", "ch4_packed_config", "ch4_polyapp"], |book| {
@@ -522,6 +522,45 @@ fn s4_12_dev_prod_polymorphism() {
         }
         assert_eq!(book.inspect("devApp", "{{.Image}}"), book.inspect("prodApp", "{{.Image}}"));
         book.remove(&["devConfig", "prodConfig", "devApp", "prodApp"]);
+    });
+}
+
+/// C4-23, B4-04, B4-10, B4-25, B4-26: what a path is, and who keeps to it.
+#[test]
+fn paths_of_volumes_are_contracts_that_nobody_checks() {
+    with_both(&["busybox"], |book| {
+        // In the order of their paths, whatever the order of the flags.
+        book.ok(&["create", "--name", "order", "-v", "/z", "-v", "/a", "-v", "/m", "busybox", "true"]);
+        let order = "{{range .Mounts}}{{.Destination}} {{end}}{{json .Config.Volumes}}";
+        assert!(
+            book.inspect("order", order).ends_with("{\"/a\":{},\"/m\":{},\"/z\":{}}"),
+            "{}",
+            book.inspect("order", order)
+        );
+        // A provider of /logs, a consumer of /var/logs: no complaint, and no logs.
+        book.says(&["--name", "provider", "-v", "/logs", "busybox", "sh", "-c", "echo one > /logs/log"]);
+        let consumer = ["--rm", "--volumes-from", "provider", "busybox", "ls"];
+        assert_eq!(book.says(&[&consumer[..], &["/logs"]].concat()), "log");
+        let missing = book.run(&[&["run"], &consumer[..], &["/var/logs"]].concat());
+        assert_ne!(missing.code, 0);
+        missing.complains("/var/logs: No such file or directory").done();
+        // A volume more than was wanted hides what the consumer has there.
+        book.says(&["--name", "shadow", "-v", "/etc/network", "busybox", "true"]);
+        book.says(&["--name", "hider", "-v", "/bin/extra", "busybox", "true"]);
+        let seen = ["--rm", "--volumes-from", "hider", "busybox", "ls", "/bin/extra"];
+        assert_eq!(book.says(&seen), "");
+        // A path that does not begin at the root is a name, or refused.
+        let refused = book.run(&["create", "-v", "relative/path:/x", "busybox", "true"]);
+        assert_ne!(refused.code, 0);
+        refused.complains("includes invalid characters for a local volume name").done();
+        // All that has stopped goes, with its volumes; what runs is named and stays.
+        book.says(&["-d", "--name", "runs", "-v", "/r", "busybox", "sleep", "1000"]);
+        let (gone, kept) = (book.volume("provider", "/logs"), book.volume("runs", "/r"));
+        let all = ["order", "provider", "shadow", "hider", "runs"];
+        let removed = book.run(&[&["rm", "-v"], &all[..]].concat()).exits(1);
+        removed.complains("container is running").done();
+        assert!(!book.has_volume(&gone) && book.has_volume(&kept));
+        book.remove(&["runs"]);
     });
 }
 

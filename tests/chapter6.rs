@@ -7,7 +7,7 @@
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::time::Duration;
 
-use minke_testkit::{Client, Daemon, Options, Run, fixtures, tools, wait_until};
+use minke_testkit::{Client, Daemon, Options, Run, Terminal, fixtures, tools, wait_until};
 
 const BOTH: [Client; 2] = [Client::Minke, Client::Docker];
 const IMAGE: &str = "mkt-ch6:1";
@@ -113,6 +113,21 @@ fn s6_01_a_constrained_pair() {
     };
     if !daemon.is_peer() {
         wait_until("the page comes", Duration::from_secs(10), || fetch() == "here");
+    }
+}
+
+/// 6-C07: a program that fills the screen, until it is told to quit; its container goes with it.
+#[test]
+fn a_monitor_runs_in_a_terminal_until_its_key() {
+    let daemon = Daemon::start();
+    for client in BOTH {
+        let top = daemon.command(client, &["run", "-it", "--rm", "--name", "screen", "busybox", "top"]);
+        let mut terminal = Terminal::spawn(&top, 24, 100);
+        terminal.expect("PID");
+        terminal.expect("COMMAND");
+        terminal.send("q");
+        assert_eq!(terminal.wait(), 0, "{}", terminal.shown());
+        daemon.run(client, &["inspect", "screen"]).exits(1).done();
     }
 }
 

@@ -279,11 +279,12 @@ fn what_is_not_built_yet_is_refused_with_a_sentence() {
     assert_eq!(daemon.minke(&["ps", "-aq"]).ok().text(), "", "nothing half-made stays");
 }
 
+/// C2-01, C2-02 and what goes with them.
 #[test]
 fn help_and_completions_name_every_command() {
     let daemon = Daemon::start();
     let help = daemon.minke(&["help"]).ok();
-    for command in ["run", "ps", "exec", "images", "logs", "events", "container", "image", "context"] {
+    for command in ["run", "ps", "exec", "cp", "images", "logs", "events", "container", "image", "context"] {
         assert!(help.stdout.lines().any(|line| line.trim_start().starts_with(command)), "{command}: {help}");
         assert_eq!(
             daemon.minke(&["help", command]).ok().stdout,

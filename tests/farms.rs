@@ -88,7 +88,7 @@ fn redirects_to_the_installer(daemon: &Daemon, name: &str) {
 
 const WRITABLE: [&str; 4] = ["-v", "/run/lock/apache2/", "-v", "/run/apache2/"];
 
-/// S2-08 (C2-37 to C2-43): WordPress on a read-only root.
+/// S2-08 (C2-37 to C2-43, B2-22, B2-24 to B2-26): WordPress on a read-only root.
 #[test]
 fn s2_08_wordpress_on_a_read_only_root() {
     let daemon = with_images(&["lamp"]);
@@ -124,7 +124,7 @@ fn s2_08_wordpress_on_a_read_only_root() {
     assert_eq!(ok(&["volume", "ls", "-q"]), "");
 }
 
-/// S2-09 (C2-44, C2-47 to C2-49): one database, a site per client.
+/// S2-09 (C2-44, C2-46 to C2-49, B2-29, B2-30): one database, a site per client.
 #[test]
 fn s2_09_wordpress_farm_per_client() {
     let daemon = with_images(&["busybox", "lamp"]);
@@ -181,6 +181,18 @@ fn s2_09_wordpress_farm_per_client() {
     provision(Some("a")).ok().done();
     redirects_to_the_installer(&daemon, "wp_a");
     assert_eq!(sql("SELECT title FROM a.post"), "kept");
+    // A database elsewhere, by its address and with an account of its own.
+    sql(
+        "CREATE USER 'site_admin'@'%' IDENTIFIED BY 'MeowMix42'; GRANT ALL PRIVILEGES ON *.* TO 'site_admin'@'%'",
+    );
+    let host = format!("WORDPRESS_DB_HOST={}", daemon.address_of("db", "bridge"));
+    let account = ["-e", "WORDPRESS_DB_USER=site_admin", "-e", "WORDPRESS_DB_PASSWORD=MeowMix42"];
+    let site = [&["create", "--name", "elsewhere", "-p", "80", "-e", &host], &account[..], &["lamp", "site"]]
+        .concat();
+    ok(&site);
+    ok(&["start", "elsewhere"]);
+    redirects_to_the_installer(&daemon, "elsewhere");
+    assert!(sql("SHOW DATABASES").lines().any(|name| name == "wordpress"));
     let again = provision(Some("a"));
     assert_ne!(again.code, 0);
     again.complains("The container name \"/wp_a\" is already in use").done();

@@ -51,7 +51,7 @@ fn near(found: f64, wanted: f64, slack: f64) -> bool {
     (found - wanted).abs() <= slack
 }
 
-/// 6-S02, rows 6-B07 to 6-B12: shares say who gets how much of a core that several want.
+/// 6-S02, rows 6-C05, 6-B07 to 6-B12: shares say who gets how much of a core that several want.
 #[test]
 fn s6_02_cpu_shares_two_to_one() {
     let daemon = with_probe();

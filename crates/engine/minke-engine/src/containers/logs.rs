@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use super::Containers;
 use super::container::Progress;
 use super::log_tag;
-use super::record::Record;
+use super::record::{Phase, Record};
 use super::requests::LogOptions;
 use crate::error::{Error, Result};
 
@@ -72,18 +72,23 @@ pub struct LogStream {
     cursor: Option<Cursor>,
     notices: Option<AsyncFd<OwnedFd>>,
     progress: watch::Receiver<Progress>,
+    /// How many runs had ended when it was opened.
+    exits: u64,
     options: LogOptions,
     tty: bool,
     ended: bool,
 }
 
 impl Containers {
-    /// Opens a container's log.
+    /// Opens a container's log. Who follows hears one run to its end, as on Docker: a client that wants the next one too, which a
+    /// restart policy makes, hears of it by the events and asks again.
     pub fn logs(self: &Arc<Self>, reference: &str, options: LogOptions) -> Result<LogStream> {
         if !options.stdout && !options.stderr {
             return Err(Error::invalid(minke_api::texts::NO_LOG_STREAM));
         }
         let container = self.find(reference)?;
+        let mut progress = container.progress.subscribe();
+        let exits = progress.borrow_and_update().exits;
         let record = container.record();
         let directory = self.data_dir(container.id.as_str());
         let config = plan_log(&record, &container.id, &directory)?;
@@ -115,15 +120,14 @@ impl Containers {
             ),
             false => None,
         };
-        let mut progress = container.progress.subscribe();
-        progress.mark_unchanged();
         Ok(LogStream {
             cursor: Some(cursor),
             notices,
             progress,
+            exits,
             options,
             tty: record.config.tty,
-            ended: false,
+            ended: container.life().phase == Phase::Restarting,
         })
     }
 }
@@ -175,14 +179,14 @@ impl LogStream {
         }
     }
 
-    /// Until something was written or the container ended. After the end, one more look suffices: the keeper reports
+    /// Until something was written or the run ended. After the end, one more look suffices: the keeper reports
     /// an exit only when all output is in the log.
     async fn wait_for_more(&mut self) {
-        let live = |progress: &watch::Receiver<Progress>| {
-            let now = progress.borrow();
-            now.live && !now.removed
+        let over = {
+            let now = self.progress.borrow();
+            !now.live || now.removed || now.exits != self.exits
         };
-        if !live(&self.progress) {
+        if over {
             self.ended = true;
             return;
         }
