@@ -2,7 +2,9 @@
 
 mod fake;
 mod http;
+mod line;
 mod real;
 
 pub use fake::{FakeRegistry, Seen, Tricks};
+pub use line::Line;
 pub use real::{Registry, RegistryOptions};

@@ -46,6 +46,9 @@ pub(crate) fn request(
     if let Some(platform) = platform {
         call = call.query("platform", platform);
     }
+    if let Some(auth) = crate::credentials::header(session, reference.domain())? {
+        call = call.header("X-Registry-Auth", &auth);
+    }
     Ok(call.send()?)
 }
 

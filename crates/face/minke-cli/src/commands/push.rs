@@ -50,6 +50,9 @@ fn push(session: &Session, given: &Given) -> Outcome {
     if let Some(platform) = given.get("platform").filter(|p| !p.is_empty()) {
         call = call.query("platform", crate::check::platform(platform)?.to_string());
     }
+    // The API wants the header even from nobody.
+    let auth = crate::credentials::header(session, reference.domain())?;
+    call = call.header("X-Registry-Auth", auth.as_deref().unwrap_or("e30="));
     let response = call.send()?;
     if given.on("quiet") {
         progress::listen(response)?;

@@ -1,0 +1,221 @@
+//! Chapter 3 of the book: installing software, with a registry of Debian's on loopback in the place of Docker Hub and quay.io. Searching and logging
+//! in are beside the registry's other rows.
+
+use minke_testkit::registries::{Line, Registry, RegistryOptions};
+use minke_testkit::{Client, Daemon, Options, Terminal, fixtures};
+
+const BOTH: [Client; 2] = [Client::Minke, Client::Docker];
+
+fn with(images: &[&'static str]) -> Daemon {
+    Daemon::with(Options { images: images.to_vec(), ..Options::default() })
+}
+
+fn text(daemon: &Daemon, client: Client, args: &[&str]) -> String {
+    daemon.run(client, args).ok().text().to_owned()
+}
+
+/// Every blob of an engine's store.
+fn blobs(daemon: &Daemon) -> usize {
+    std::fs::read_dir(daemon.data_root().join("content/sha256")).expect("the content store").count()
+}
+
+/// S3-03 (C3-02, C3-08, C3-09, C3-23; B3-03, B3-05, B3-10): a registry beside the Hub, a push and a pull, `latest` where no tag is said, all tags only
+/// with `-a` (P3-01).
+#[test]
+fn s3_03_an_alternative_registry() {
+    for client in BOTH {
+        let daemon = with(&["busybox"]);
+        let registry = Registry::beside(&daemon, &RegistryOptions::default());
+        let name = registry.named("dockerinaction/ch3_hello_registry");
+        let run = |args: &[&str]| daemon.run(client, args).ok();
+        run(&["run", "--name", "hello", "busybox", "touch", "/made"]).done();
+        run(&["commit", "-c", "CMD [\"echo\", \"hello world\"]", "hello", &name]).done();
+        run(&["rm", "hello"]).done();
+        run(&["tag", &name, &format!("{name}:old")]).done();
+        run(&["tag", "busybox", &format!("{name}:box")]).done();
+        let push = run(&["push", "-a", &name]);
+        push.says(&format!("The push refers to repository [{name}]"))
+            .says("latest: digest: sha256:")
+            .says("box: digest: sha256:")
+            .done();
+        let id = daemon.inspect(&name, "{{.Id}}");
+        for tag in ["latest", "old", "box"] {
+            run(&["rmi", "-f", &format!("{name}:{tag}")]).done();
+        }
+        assert_eq!(text(&daemon, client, &["images", "-q", &name]), "");
+
+        let pull = run(&["pull", &name]);
+        let pull = pull
+            .says("Using default tag: latest")
+            .says("latest: Pulling from dockerinaction/ch3_hello_registry");
+        let pull = pull.says("Pull complete").says("Digest: sha256:");
+        pull.says(&format!("Status: Downloaded newer image for {name}:latest\n{name}:latest\n")).done();
+        run(&["pull", &name]).says(&format!("Status: Image is up to date for {name}:latest")).done();
+        assert_eq!(daemon.inspect(&name, "{{.Id}}"), id);
+        let rows = text(&daemon, client, &["images", "--format", "{{.Repository}}:{{.Tag}}", &name]);
+        assert_eq!(rows, format!("{name}:latest"), "one tag and no more");
+        assert_eq!(text(&daemon, client, &["run", "--rm", &name]), "hello world");
+        let digest = daemon.inspect(&name, "{{index .RepoDigests 0}}");
+        assert!(digest.starts_with(&format!("{name}@sha256:")), "{digest}");
+        run(&["rmi", &name])
+            .says(&format!("Untagged: {name}:latest"))
+            .says(&format!("Untagged: {digest}"))
+            .done();
+        assert_eq!(text(&daemon, client, &["images", "-q", &name]), "");
+
+        // By digest, which names it for good; and every tag.
+        run(&["pull", &digest]).done();
+        assert_eq!(text(&daemon, client, &["run", "--rm", &digest]), "hello world");
+        let digests =
+            text(&daemon, client, &["images", "--digests", "--format", "{{.Tag}} {{.Digest}}", &name]);
+        assert_eq!(digests, format!("<none> {}", &digest[name.len() + 1..]));
+        run(&["pull", "-q", "-a", &name]).done();
+        let mut tags: Vec<String> = text(&daemon, client, &["images", "--format", "{{.Tag}}", &name])
+            .lines()
+            .map(str::to_owned)
+            .collect();
+        tags.sort_unstable();
+        tags.dedup();
+        tags.retain(|tag| tag != "<none>");
+        assert_eq!(tags, ["box", "latest", "old"]);
+        daemon.run(client, &["pull", &registry.named("nosuch")]).exits(1).complains("not found").done();
+        let missing = format!("manifest for {name}:nosuch not found: manifest unknown");
+        daemon.run(client, &["pull", &format!("{name}:nosuch")]).exits(1).complains(&missing).done();
+        let gone = "An image does not exist locally with the tag";
+        daemon.run(client, &["push", &registry.named("nosuch")]).exits(1).complains(gone).done();
+        let events = daemon
+            .docker(&[
+                "events",
+                "--since",
+                "0",
+                "--until",
+                &minke_testkit::now_and_a_second().to_string(),
+                "--filter",
+                "type=image",
+                "--format",
+                "{{.Action}} {{.Actor.ID}}",
+            ])
+            .ok();
+        for event in [format!("pull {name}:latest"), format!("push {name}")] {
+            assert!(events.stdout.lines().any(|line| line == event), "{event}: {events}");
+        }
+    }
+}
+
+/// `run` and `create` fetch what is missing (B3-06's rule, a registry of one's own), when they are told to.
+#[test]
+fn run_fetches_a_missing_image_when_it_may() {
+    for client in BOTH {
+        let daemon = with(&["busybox"]);
+        let registry = Registry::beside(&daemon, &RegistryOptions::default());
+        let name = registry.named("box:1");
+        let run = |args: &[&str]| daemon.run(client, args).ok();
+        run(&["tag", "busybox", &name]).done();
+        run(&["push", "-q", &name]).done();
+        run(&["rmi", "-f", &name, "busybox"]).done();
+        let never = daemon.run(client, &["run", "--rm", "--pull", "never", &name, "true"]);
+        never.exits(125).complains("No such image").done();
+        let first = run(&["run", "--rm", &name, "echo", "here"]);
+        assert_eq!(first.text(), "here");
+        first.complains(&format!("Unable to find image '{name}' locally")).complains("Pull complete").done();
+        let again = run(&["run", "--rm", &name, "echo", "here"]);
+        assert_eq!(again.stderr, "");
+        let always = run(&["run", "--rm", "--pull", "always", &name, "true"]);
+        always.complains("Image is up to date").done();
+        run(&["rmi", &name]).done();
+        let quiet = run(&["create", "-q", "--name", "made", &name]);
+        assert!(!quiet.stderr.contains("Pull complete"), "{quiet}");
+        run(&["rm", "made"]).done();
+    }
+}
+
+/// S3-04 (C3-10 to C3-14, B3-11, B3-12).
+#[test]
+fn s3_04_an_image_as_a_file() {
+    for client in BOTH {
+        let daemon = with(&["busybox"]);
+        let id = daemon.inspect("busybox", "{{.Id}}");
+        let file = daemon.path().join("myfile.tar");
+        let path = file.to_string_lossy().into_owned();
+        let saved = daemon.run(client, &["save", "-o", &path, "busybox:latest"]).ok();
+        assert_eq!(saved.stdout, "");
+        let mut tar = tar::Archive::new(std::fs::File::open(&file).expect("the archive"));
+        assert!(tar.entries().expect("entries").all(|entry| entry.is_ok()));
+        daemon.run(client, &["rmi", "busybox"]).ok().done();
+        assert_eq!(text(&daemon, client, &["images", "-q"]), "");
+        daemon.run(client, &["load", "-i", &path]).ok().says("Loaded image: busybox:latest").done();
+        assert_eq!(daemon.inspect("busybox:latest", "{{.Id}}"), id);
+        let mut command = daemon.command(client, &["save", "busybox:latest"]);
+        let piped = daemon.path().join("piped.tar");
+        command.stdout(std::fs::File::create(&piped).expect("a file"));
+        assert!(command.status().expect("save runs").success());
+        daemon.run(client, &["rmi", "busybox"]).ok().done();
+        let bytes = std::fs::read(&piped).expect("the archive");
+        daemon.run_with_input(client, &["load"], &bytes).ok().says("Loaded image: busybox:latest").done();
+        assert_eq!(daemon.inspect("busybox", "{{.Id}}"), id);
+        let command = daemon.command(client, &["save", "busybox"]);
+        let mut terminal = Terminal::spawn(&command, 24, 80);
+        terminal.expect("terminal");
+        assert_ne!(terminal.wait(), 0, "an archive is nothing for a terminal");
+    }
+}
+
+/// S3-06 (C3-18 to C3-20; B3-14 to B3-19, B3-22): what two images share travels and is kept once.
+#[test]
+fn s3_06_layers_are_reused() {
+    for client in BOTH {
+        let daemon = with(&["debian"]);
+        let registry = Registry::beside(&daemon, &RegistryOptions::default());
+        let run = |args: &[&str]| daemon.run(client, args).ok();
+        let (mine, other) = (registry.named("ch3_myapp"), registry.named("ch3_myotherapp"));
+        for name in [&mine, &other] {
+            run(&["run", "--name", "app", "debian", "sh", "-c", &format!("echo {name} > /app")]).done();
+            run(&["commit", "app", name]).done();
+            run(&["rm", "app"]).done();
+            run(&["push", name]).done();
+        }
+        // A layer that the registry has under another name is not sent again.
+        run(&["tag", &mine, &registry.named("third")]).done();
+        run(&["push", &registry.named("third")]).says("Mounted from ch3_myapp").done();
+        run(&["rmi", "-f", "debian", &mine, &other, &registry.named("third")]).done();
+        if !daemon.is_peer() {
+            assert_eq!(blobs(&daemon), 0);
+        }
+        let line = Line::to(&registry, &daemon);
+        let (mine, other) = (line.name("ch3_myapp"), line.name("ch3_myotherapp"));
+        run(&["pull", &mine]).done();
+        let first = line.take_passed();
+        run(&["pull", &other]).says("Already exists").done();
+        let second = line.take_passed();
+        assert!(second * 20 < first, "{second} bytes after {first}");
+        let shared = text(&daemon, client, &["system", "df", "-v", "--format", "{{json .}}"]);
+        assert!(shared.contains("SharedSize"), "{shared}");
+        let failed = daemon.run(client, &["rmi", &mine, "java:6"]);
+        failed.exits(1).says(&format!("Untagged: {mine}:latest")).complains("No such image: java:6").done();
+        run(&["run", "--rm", &other, "cat", "/app"]).says("ch3_myotherapp").done();
+        run(&["rmi", &other]).done();
+        if !daemon.is_peer() {
+            assert_eq!(blobs(&daemon), 0, "with the last image its base goes");
+        }
+    }
+}
+
+/// S3-08 (C3-21, C3-22, B3-20): each driver has its own world.
+#[test]
+fn s3_08_a_storage_driver_is_chosen() {
+    let mut daemon = with(&["busybox"]);
+    if daemon.is_peer() {
+        return;
+    }
+    assert_eq!(daemon.docker(&["info", "--format", "{{.Driver}}"]).ok().text(), "overlay2");
+    daemon.terminate();
+    daemon.set_args(&["--storage-driver", "vfs"]);
+    daemon.spawn();
+    assert_eq!(daemon.minke(&["info", "--format", "{{.Driver}}"]).ok().text(), "vfs");
+    daemon.minke(&["load", "-q", "-i", &fixtures::archive("busybox").to_string_lossy()]).ok().done();
+    daemon.minke(&["run", "--rm", "busybox", "echo", "copied"]).ok().says("copied").done();
+    daemon.terminate();
+    daemon.set_args(&[]);
+    daemon.spawn();
+    daemon.minke(&["run", "--rm", "busybox", "echo", "stacked"]).ok().says("stacked").done();
+}
