@@ -113,7 +113,7 @@ impl Engine {
         recovery::report_lost(&containers);
         let strays = recovery::sweep(&containers, BTreeSet::new()).await;
         recovery::sweep_again_later(&containers, strays);
-        let builds = Builds::open(Arc::clone(&store), Arc::clone(&containers))?;
+        let builds = Builds::open(Arc::clone(&store), Arc::clone(&containers), Arc::clone(&ledger))?;
         let id = ledger.setting("engine.id", uuid)?;
         let system = Arc::new(System {
             id,

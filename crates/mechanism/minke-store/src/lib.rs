@@ -32,6 +32,7 @@ pub mod seal;
 pub mod stack;
 mod store;
 pub mod tar;
+pub mod transplant;
 
 pub use arrival::Coming;
 pub use content::{Blob, ContentStore};

@@ -7,6 +7,8 @@
 //! A [`Snapshot`] can be stood on at once; its digest is computed when there is time ([`Store::finish_snapshot`]). One that was never
 //! finished goes when it is dropped, or at the next open.
 
+mod merge;
+
 use std::fs;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -110,6 +112,13 @@ impl Store {
         let sealed = self.finish_snapshot(&snapshot)?;
         self.layers().settle_in_background();
         Ok(sealed)
+    }
+
+    /// Makes one layer of several trees of the store, the lowest first. Take a [`crate::pins::Hold`] first.
+    pub fn squash(&self, trees: &[PathBuf]) -> Result<SealedLayer, StoreError> {
+        let snapshot = self.new_snapshot()?;
+        merge::merge(trees, snapshot.path()).map_err(at("merge layers into", snapshot.path()))?;
+        self.finish_snapshot(&snapshot)
     }
 
     /// Makes a layer of what `write` writes, a tar as [`diff::write_layer`] and the rootfs drivers' `diff` write it: for trees that
@@ -238,7 +247,7 @@ impl Write for Tee<'_> {
 }
 
 /// Gathers what is written into chunks and feeds them to who reads.
-struct Chunks<'a> {
+pub(crate) struct Chunks<'a> {
     feed: &'a Feed,
     pool: Pool,
     pending: Vec<u8>,
@@ -248,7 +257,7 @@ struct Chunks<'a> {
 const GATHERED: usize = 256 << 10;
 
 impl<'a> Chunks<'a> {
-    fn new(feed: &'a Feed) -> Self {
+    pub(crate) fn new(feed: &'a Feed) -> Self {
         Self { feed, pool: Pool::new(), pending: Vec::with_capacity(GATHERED) }
     }
 }

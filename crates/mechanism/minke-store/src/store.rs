@@ -130,6 +130,13 @@ impl Store {
         self.pins.pin(digest);
     }
 
+    /// Whether a layer is here; if so it stays as long as a [`Hold`] that was taken before.
+    #[must_use]
+    pub fn keep_layer(&self, diff_id: Digest) -> bool {
+        self.pins.pin(diff_id);
+        self.layers.find(diff_id).is_some()
+    }
+
     /// Reads an image from its manifest.
     pub fn read_image(&self, manifest: Digest) -> Result<Image, StoreError> {
         let bytes = self.content.read(manifest)?;

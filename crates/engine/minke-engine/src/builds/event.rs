@@ -85,6 +85,10 @@ pub enum BuildEvent {
         vertex: VertexId,
         /// Why.
         message: String,
+        /// The exit code of its program, if that is why.
+        code: Option<i64>,
+        /// The lines of the Dockerfile, an arrow at the instruction.
+        excerpt: String,
     },
     /// Something is odd.
     Warning {

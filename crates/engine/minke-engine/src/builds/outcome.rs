@@ -1,7 +1,17 @@
 //! What a build came to.
 
 use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
 
+use minke_base::{Digest, Reference};
+use minke_store::Store;
+use minke_store::archive::{self, SaveImage};
+
+use super::blocking;
+use super::request::OutputKind;
+use super::solve::Build;
+use super::state::Layer;
 use crate::error::{Error, Result};
 
 /// A build that succeeded.
@@ -21,12 +31,52 @@ pub struct BuildOutcome {
 
 /// A result to be written out.
 #[derive(Debug)]
-pub struct Export {}
+pub struct Export {
+    store: Arc<Store>,
+    kind: OutputKind,
+    manifest: Digest,
+    names: Vec<Reference>,
+    view: Vec<PathBuf>,
+    _layers: Vec<Layer>,
+    /// Holds what the store has of it.
+    _build: Arc<Build>,
+}
 
 impl Export {
+    pub(super) fn new(
+        store: Arc<Store>,
+        kind: OutputKind,
+        manifest: Digest,
+        names: Vec<Reference>,
+        view: Vec<PathBuf>,
+        layers: Vec<Layer>,
+        build: Arc<Build>,
+    ) -> Self {
+        Self { store, kind, manifest, names, view, _layers: layers, _build: build }
+    }
+
     /// Writes it as one tar.
-    pub async fn write(self, output: Box<dyn Write + Send>) -> Result<()> {
-        drop(output);
-        Err(Error::new(minke_base::Kind::NotImplemented, "builds are not there yet"))
+    pub async fn write(self, mut output: Box<dyn Write + Send>) -> Result<()> {
+        blocking(move || {
+            let failed = |source| Error::failed("write the result", source);
+            match self.kind {
+                OutputKind::Tar => {
+                    let root = self
+                        .store
+                        .driver()
+                        .open_view(&self.view)
+                        .map_err(|source| Error::failed("open the result", source))?
+                        .ok_or_else(|| Error::invalid(super::NO_OVERLAY))?;
+                    minke_store::copying::pack_whole(&root, &mut output).map_err(failed)?;
+                }
+                OutputKind::Image | OutputKind::None | OutputKind::Oci | OutputKind::Docker => {
+                    let wanted = SaveImage { manifest: self.manifest, names: self.names.clone() };
+                    archive::save(&self.store, &[wanted], &mut output)
+                        .map_err(|source| Error::failed("write the result", source))?;
+                }
+            }
+            output.flush().map_err(failed)
+        })
+        .await
     }
 }

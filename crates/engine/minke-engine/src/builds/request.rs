@@ -1,11 +1,14 @@
 //! What a build is asked for.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use minke_api::container::Ulimit;
 use minke_base::Reference;
 
 use super::Context;
+use crate::error::Result;
 use crate::filters::Filters;
 
 /// A Dockerfile as it was found.
@@ -69,6 +72,12 @@ pub struct BuildLimits {
     pub security: Vec<String>,
 }
 
+/// Who gets images that are not here, with the client's credentials.
+pub trait Pull: Send + Sync + std::fmt::Debug {
+    /// Gets an image by its name, for a platform (the host's when empty).
+    fn pull(&self, name: &str, platform: &str) -> BoxFuture<'static, Result<()>>;
+}
+
 /// A build.
 #[derive(Debug, Default)]
 pub struct BuildRequest {
@@ -92,6 +101,8 @@ pub struct BuildRequest {
     pub platform: String,
     /// Ask for base images even when they are here.
     pub pull: bool,
+    /// Who gets images that are not here; nobody without.
+    pub pull_by: Option<Arc<dyn Pull>>,
     /// Use nothing of the cache.
     pub no_cache: bool,
     /// Stages whose steps use nothing of the cache (`--no-cache-filter`).

@@ -111,7 +111,7 @@ impl Containers {
     }
 
     /// Containers that are joined must exist; what was a name becomes an id, as Docker records it.
-    fn check_joined(&self, host: &mut HostConfig) -> Result<()> {
+    pub(super) fn check_joined(&self, host: &mut HostConfig) -> Result<()> {
         for (mode, strict) in
             [(&mut host.pid_mode, true), (&mut host.ipc_mode, true), (&mut host.network_mode, false)]
         {
@@ -126,7 +126,7 @@ impl Containers {
         Ok(())
     }
 
-    fn fill_host_defaults(&self, host: &mut HostConfig) -> Result<()> {
+    pub(super) fn fill_host_defaults(&self, host: &mut HostConfig) -> Result<()> {
         let facts = &self.parts.facts;
         if matches!(host.network_mode.as_str(), "" | "default") {
             let bridge = self.parts.config.networks.bridge.is_some();
@@ -207,7 +207,7 @@ impl Containers {
         super::logs::check_log_config(log)
     }
 
-    fn fill_names(&self, config: &mut ContainerConfig, host: &HostConfig, id: &ContainerId) {
+    pub(super) fn fill_names(&self, config: &mut ContainerConfig, host: &HostConfig, id: &ContainerId) {
         if !config.hostname.is_empty() {
             return;
         }

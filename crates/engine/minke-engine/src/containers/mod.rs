@@ -40,6 +40,7 @@ mod shutdown;
 pub mod signal;
 mod start;
 mod stats;
+mod step;
 mod supervise;
 mod top;
 mod update;
@@ -47,7 +48,7 @@ mod validate;
 mod volumes;
 mod wait;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -64,7 +65,7 @@ use crate::keepers::Blanks;
 use crate::ledger::Ledger;
 use crate::networks::Networks;
 use crate::seccomp::Filters as SeccompFilters;
-use crate::spec::HostFacts;
+use crate::spec::{HostFacts, environment};
 use crate::volumes::Volumes;
 
 pub use archive::{ArchivePieces, PutOptions};
@@ -82,6 +83,7 @@ pub use wait::Waiter;
 
 pub(crate) use container::Container;
 pub(crate) use registry::Registry;
+pub(crate) use step::{EndedStep, Step, StepEvent};
 
 /// What the service stands on.
 #[derive(Debug)]
@@ -107,6 +109,8 @@ pub struct Containers {
     clearing: watch::Sender<usize>,
     execs: Mutex<HashMap<String, ExecPlace>>,
     health: health::Clock,
+    /// Containers of builds, which no list shows.
+    hidden: Mutex<HashSet<String>>,
     /// The engine ends and takes its containers with it: nothing is started any more.
     closing: AtomicBool,
 }
@@ -122,6 +126,7 @@ impl Containers {
             clearing: watch::Sender::new(0),
             execs: Mutex::new(HashMap::new()),
             health: health::Clock::default(),
+            hidden: Mutex::default(),
             closing: AtomicBool::new(false),
         })
     }

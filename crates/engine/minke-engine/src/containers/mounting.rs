@@ -21,6 +21,13 @@ pub(super) struct Mounted {
     held: Vec<OwnedFd>,
 }
 
+impl Mounted {
+    /// What somebody else has found.
+    pub(super) fn of(sources: Sources) -> Self {
+        Self { sources, held: Vec::new() }
+    }
+}
+
 impl Containers {
     /// Finds the data of volumes and images. Nothing happens for a container without.
     pub(super) async fn enter_volumes(self: &Arc<Self>, container: &Arc<Container>) -> Result<Mounted> {

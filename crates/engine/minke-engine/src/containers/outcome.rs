@@ -75,7 +75,7 @@ impl Containers {
     }
 
     /// The next start needs a fresh blank; it is forked a little later, when this container's program has the processor.
-    fn refill_soon(self: &Arc<Self>) {
+    pub(super) fn refill_soon(self: &Arc<Self>) {
         let containers = Arc::clone(self);
         tokio::spawn(async move {
             tokio::time::sleep(Duration::from_millis(4)).await;

@@ -103,7 +103,7 @@ impl Containers {
 
     /// Hands the plan to a blank keeper. A blank that turns out to be dead (killed when memory was short) has done nothing
     /// that the next one could not undo.
-    async fn launch(
+    pub(super) async fn launch(
         &self,
         container: &Container,
         prepared: Prepared,

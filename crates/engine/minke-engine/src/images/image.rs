@@ -59,6 +59,14 @@ impl Image {
         Self::build(id, None, digests, ImageConfig::default(), 0, None)
     }
 
+    /// Of a build's step: directories, top first, with the mount points among them.
+    pub(crate) fn standing_on(stack: Vec<PathBuf>) -> Arc<Self> {
+        let image = Self::build(String::new(), None, Vec::new(), ImageConfig::default(), 0, None);
+        // It was made a moment ago: nothing is in there.
+        drop(image.stack.set(stack.into()));
+        image
+    }
+
     fn build(
         id: String,
         manifest: Option<Digest>,

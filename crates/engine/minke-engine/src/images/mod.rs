@@ -275,6 +275,11 @@ impl Images {
             .collect()
     }
 
+    /// The layers of all images, by diff ID.
+    pub(crate) fn all_layers(&self) -> HashSet<String> {
+        self.read().by_id.values().flat_map(|image| image.diff_ids.iter().cloned()).collect()
+    }
+
     /// Gives an image another name.
     pub async fn tag(&self, source: &str, repository: &str, tag: &str) -> Result<()> {
         let image = self.resolve(source)?;

@@ -274,6 +274,13 @@ impl Images {
             stacks.push(digests(&record.layers));
             stacks.extend(record.mounted_images().map(|mounted| digests(&mounted.layers)));
         }
+        // What the build cache leads to stays until it is pruned there.
+        match self.ledger.build_rows() {
+            Ok(rows) => stacks.extend(rows.into_iter().filter_map(|row| Some(digests(&[row.layer?])))),
+            Err(error) => {
+                tracing::error!(error = %crate::error::chain(&error), "the build cache is not spared")
+            }
+        }
         Live { manifests, stacks }
     }
 }

@@ -8,6 +8,7 @@
 //! instants and never leaves an unreadable file. Moving the log into the file costs syncs and is done by
 //! [`Ledger::checkpoint`] off the way, on a connection of its own.
 
+mod builds;
 mod schema;
 
 use std::path::{Path, PathBuf};
@@ -16,6 +17,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::Serialize;
+
+pub use builds::BuildRow;
 
 /// How many commits go by before a checkpoint is due.
 const CHECKPOINT_EVERY: u32 = 400;

@@ -44,6 +44,15 @@ const STEPS: &[&str] = &[
         maker  TEXT
      ) WITHOUT ROWID;
      CREATE INDEX volumes_by_maker ON volumes (maker) WHERE maker IS NOT NULL;",
+    // 4: what steps of builds came to, by everything that they depend on.
+    "CREATE TABLE builds (
+        key        TEXT PRIMARY KEY,
+        layer      TEXT,
+        record     TEXT NOT NULL,
+        created_at INTEGER NOT NULL,
+        used_at    INTEGER NOT NULL,
+        uses       INTEGER NOT NULL
+     ) WITHOUT ROWID;",
 ];
 
 /// Brings the file to the newest step, each in its own transaction.

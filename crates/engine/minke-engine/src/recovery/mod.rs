@@ -217,8 +217,10 @@ pub(crate) fn sweep_again_later(containers: &Arc<Containers>, strays: BTreeSet<S
 /// Only what has a directory of this engine's is its own: another engine may have the same cgroup parent. `strays` are names that
 /// an earlier sweep found, whose directories are gone; those found now are added and returned.
 pub(crate) async fn sweep(containers: &Arc<Containers>, mut strays: BTreeSet<String>) -> BTreeSet<String> {
-    let known =
-        |name: &str| containers.parts.registry.find(name).is_ok_and(|found| found.id.as_str() == name);
+    let known = |name: &str| {
+        containers.is_hidden(name)
+            || containers.parts.registry.find(name).is_ok_and(|found| found.id.as_str() == name)
+    };
     let config = &containers.parts.config;
     for (name, path) in entries(&config.exec_root.join("containers")) {
         if known(&name) {

@@ -1,6 +1,7 @@
 //! An engine in directories of its own, with real keepers: what happens to containers from create to remove, and
 //! across the engine's own end. Needs root; every test cleans up what it made.
 
+mod builds;
 mod figures;
 mod harness;
 mod kills;

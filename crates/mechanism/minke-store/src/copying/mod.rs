@@ -47,7 +47,7 @@ pub enum CopyError {
 }
 
 impl CopyError {
-    fn at(action: &'static str, path: &[u8]) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn at(action: &'static str, path: &[u8]) -> impl FnOnce(io::Error) -> Self {
         let path = String::from_utf8_lossy(path).into_owned();
         move |source| match source.kind() {
             io::ErrorKind::NotFound => Self::Missing { path },

@@ -67,17 +67,34 @@ pub(crate) struct Sink<'a> {
     writer: Writer<&'a mut dyn Write>,
     links: HashMap<(u64, u64), Vec<u8>>,
     live: bool,
+    /// What every entry goes through before it is written.
+    adjust: Option<&'a dyn Fn(&mut Entry)>,
 }
 
 impl<'a> Sink<'a> {
     pub(crate) fn new(output: &'a mut dyn Write) -> Self {
-        Self { writer: Writer::new(output), links: HashMap::new(), live: false }
+        Self { writer: Writer::new(output), links: HashMap::new(), live: false, adjust: None }
     }
 
     /// For trees that change while they are read: a file that became shorter is filled up with zeros, one that became something
     /// else is left out.
     pub(crate) fn live(output: &'a mut dyn Write) -> Self {
         Self { live: true, ..Self::new(output) }
+    }
+
+    /// Owners, modes and the like as somebody wants them instead of as they are.
+    pub(crate) fn adjusting(mut self, adjust: &'a dyn Fn(&mut Entry)) -> Self {
+        self.adjust = Some(adjust);
+        self
+    }
+
+    /// A file that is in no tree.
+    pub(crate) fn file(&mut self, mut entry: Entry, bytes: &[u8]) -> io::Result<()> {
+        entry.size = bytes.len() as u64;
+        if let Some(adjust) = self.adjust {
+            adjust(&mut entry);
+        }
+        self.writer.append(&entry, &mut &*bytes)
     }
 
     pub(crate) fn finish(self) -> io::Result<()> {
@@ -87,6 +104,9 @@ impl<'a> Sink<'a> {
     #[expect(clippy::unnecessary_cast, reason = "field types differ between architectures")]
     pub(crate) fn node(&mut self, node: &Node<'_>, marks: bool) -> io::Result<()> {
         let Some(mut entry) = node.entry()? else { return Ok(()) };
+        if let Some(adjust) = self.adjust {
+            adjust(&mut entry);
+        }
         let inode = (node.stat.st_dev as u64, node.stat.st_ino as u64);
         if entry.kind != Kind::Directory && node.stat.st_nlink > 1 {
             if let Some(first) = self.links.get(&inode) {

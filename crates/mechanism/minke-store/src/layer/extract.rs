@@ -1,13 +1,16 @@
 //! Entries of a tar made into files of a layer.
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufRead, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use minke_base::Digest;
 use rustix::fs::{self, AtFlags, FileType, Gid, Mode, OFlags, Uid, XattrFlags};
 use rustix::io::Errno;
+use sha2::{Digest as _, Sha256};
 
 use super::place::{Place, Privilege, Spot, is_whiteout, times};
 use super::{LayerError, Limits};
@@ -56,7 +59,12 @@ pub(crate) struct Extractor {
     /// Something was replaced, so the running size is no longer exact.
     replaced: bool,
     skipped_attributes: u64,
+    /// The digests of files, by their cleaned names, where somebody wants them.
+    sums: Option<HashMap<Vec<u8>, Digest>>,
 }
+
+/// Digests that are kept; who wants those of more files reads them again.
+const SUMS_MAX: usize = 1 << 20;
 
 impl Extractor {
     pub(super) fn new(root: &Path, privilege: Privilege, limits: Limits) -> io::Result<Self> {
@@ -77,7 +85,19 @@ impl Extractor {
             directories_size: 0,
             replaced: false,
             skipped_attributes: 0,
+            sums: None,
         }
+    }
+
+    /// Has the digests of files computed while they are written.
+    pub(crate) fn summing(mut self) -> Self {
+        self.sums = Some(HashMap::new());
+        self
+    }
+
+    /// The digests, by the names that files have in the end: one that came twice has the later one's.
+    pub(crate) fn into_sums(self) -> HashMap<Vec<u8>, Digest> {
+        self.sums.unwrap_or_default()
     }
 
     /// Has `from`, where it first stands in a name, become `to`.
@@ -224,7 +244,15 @@ impl Extractor {
             self.place.remove(&spot, &found).map_err(|e| failed(&entry, "replace", e))?;
         }
         match entry.kind {
-            Kind::File => self.make_file(&spot, &entry, reader)?,
+            Kind::File => {
+                let sum = self.make_file(&spot, &entry, reader)?;
+                if let Some(sums) = &mut self.sums {
+                    sums.remove(&path);
+                    if let Some(sum) = sum.filter(|_| sums.len() < SUMS_MAX) {
+                        sums.insert(path, sum);
+                    }
+                }
+            }
             Kind::HardLink => return self.make_link(&spot, &entry),
             Kind::Directory => {
                 let made = fs::mkdirat(spot.dir(), spot.file_name(), Mode::from_raw_mode(0o700));
@@ -261,7 +289,8 @@ impl Extractor {
         spot: &Spot,
         entry: &Entry,
         reader: &mut Reader<R>,
-    ) -> Result<(), LayerError> {
+    ) -> Result<Option<Digest>, LayerError> {
+        let mut hash = self.sums.as_ref().filter(|_| entry.sparse.is_none()).map(|_| Sha256::new());
         self.apparent = self.apparent.saturating_add(entry.size);
         if self.apparent > self.limits.bytes {
             return Err(LayerError::Limit { what: "bytes", max: self.limits.bytes });
@@ -276,18 +305,19 @@ impl Extractor {
         }
         let write = |e| failed(entry, "write", e);
         match &entry.sparse {
-            None => copy(reader, &mut file, u64::MAX, entry)?,
+            None => copy(reader, &mut file, u64::MAX, entry, hash.as_mut())?,
             Some(segments) => {
                 for segment in segments {
                     file.seek(SeekFrom::Start(segment.offset)).map_err(write)?;
-                    copy(reader, &mut file, segment.length, entry)?;
+                    copy(reader, &mut file, segment.length, entry, None)?;
                 }
                 file.set_len(entry.size).map_err(write)?;
             }
         }
         self.contents.size += entry.size;
         self.dress(&file, entry).map_err(|e| failed(entry, "set the attributes of", e))?;
-        fs::futimens(&file, &times(entry.mtime)).map_err(|e| failed(entry, "set the time of", e.into()))
+        fs::futimens(&file, &times(entry.mtime)).map_err(|e| failed(entry, "set the time of", e.into()))?;
+        Ok(hash.map(|hash| Digest::from_sha256(hash.finalize().into())))
     }
 
     /// Owner, mode and attributes, in the order that keeps them: a change of owner clears setuid bits and capabilities.
@@ -414,6 +444,7 @@ fn copy<R: BufRead>(
     file: &mut File,
     mut length: u64,
     entry: &Entry,
+    mut hash: Option<&mut Sha256>,
 ) -> Result<(), LayerError> {
     while length > 0 {
         let chunk = reader.chunk()?;
@@ -422,6 +453,9 @@ fn copy<R: BufRead>(
         }
         let count = chunk.len().min(usize::try_from(length).unwrap_or(usize::MAX));
         file.write_all(&chunk[..count]).map_err(|e| failed(entry, "write", e))?;
+        if let Some(hash) = &mut hash {
+            hash.update(&chunk[..count]);
+        }
         reader.consume(count);
         length -= count as u64;
     }

@@ -90,6 +90,15 @@ pub trait RootfsDriver: Send + Sync + std::fmt::Debug {
     /// For containers that are not running; a running one's root is `/proc/PID/root`.
     fn open_root(&self, rootfs: &Rootfs) -> Result<OwnedFd, RootfsError>;
 
+    /// Opens a stack for a while and for one writer, whose changes land in `dir/upper`: never synced, gone with the descriptor.
+    fn open_work(&self, lowers: &[PathBuf], dir: &Path) -> Result<OwnedFd, RootfsError> {
+        let rootfs = self.prepare(lowers, dir, PrepareOptions { volatile: true, readonly: false })?;
+        self.open_root(&rootfs)
+    }
+
+    /// Opens a stack to be read. `None`: this driver has no way to show one without copying it.
+    fn open_view(&self, lowers: &[PathBuf]) -> Result<Option<OwnedFd>, RootfsError>;
+
     /// Size of the container's own layer.
     fn usage(&self, lowers: &[PathBuf], dir: &Path) -> Result<Usage, RootfsError>;
 

@@ -170,6 +170,36 @@ impl RootfsDriver for Overlay {
         }
     }
 
+    fn open_work(&self, lowers: &[PathBuf], dir: &Path) -> Result<OwnedFd, RootfsError> {
+        let (upper, work) = (dir.join("upper"), dir.join("work"));
+        make_dir(&upper)?;
+        make_dir(&work)?;
+        let nothing = [dir.join("nothing")];
+        let lowers = if lowers.is_empty() {
+            make_dir(&nothing[0])?;
+            &nothing
+        } else {
+            lowers
+        };
+        mount(lowers, Some((&upper, &work)), true)
+            .map_err(|reason| RootfsError::Mount { path: upper.clone(), reason })
+    }
+
+    fn open_view(&self, lowers: &[PathBuf]) -> Result<Option<OwnedFd>, RootfsError> {
+        let failed =
+            |reason| RootfsError::Mount { path: lowers.first().cloned().unwrap_or_default(), reason };
+        Ok(Some(match lowers {
+            [] => {
+                // An image without layers: its root is empty.
+                let scratch = self.scratch()?;
+                diff::open_dir(&scratch.path.join("upper")).map_err(io_at("open", &scratch.path))?
+            }
+            // overlayfs wants two; whiteouts mean nothing where nothing is below.
+            [only] => diff::open_dir(only).map_err(io_at("open", only))?,
+            several => mount(several, None, false).map_err(failed)?,
+        }))
+    }
+
     fn open_root(&self, rootfs: &Rootfs) -> Result<OwnedFd, RootfsError> {
         open(rootfs)
     }

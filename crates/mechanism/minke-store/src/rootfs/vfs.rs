@@ -60,6 +60,11 @@ impl RootfsDriver for Vfs {
         Rootfs::Path(Self::tree(dir))
     }
 
+    fn open_view(&self, lowers: &[PathBuf]) -> Result<Option<OwnedFd>, RootfsError> {
+        let _all = lowers;
+        Ok(None)
+    }
+
     fn open_root(&self, rootfs: &Rootfs) -> Result<OwnedFd, RootfsError> {
         let (Rootfs::Path(path) | Rootfs::Overlay { upper: path, .. }) = rootfs;
         diff::open_dir(path).map_err(io_at("open", path))

@@ -135,3 +135,39 @@ fn an_image_of_sealed_layers_is_saved_and_loads_elsewhere() {
     assert_eq!(loaded[0].image.id, image.id);
     assert_eq!(other.layers().get(sealed.layer.diff_id).unwrap().size, sealed.layer.size);
 }
+
+#[test]
+fn several_layers_become_one_that_shows_the_same() {
+    let root = tempfile::tempdir().unwrap();
+    let store = Store::open(root.path(), &StoreOptions::default()).unwrap();
+    let tree = |name: &str| {
+        let path = root.path().join(name);
+        fs::create_dir(&path).unwrap();
+        path
+    };
+    let (low, high) = (tree("low"), tree("high"));
+    fill(&low);
+    fs::create_dir_all(low.join("gone/deep")).unwrap();
+    fs::write(low.join("gone/deep/file"), "x").unwrap();
+    fs::create_dir_all(high.join("usr")).unwrap();
+    fs::write(high.join("empty"), "no longer").unwrap();
+    fs::write(high.join("usr/new"), "new").unwrap();
+    let device = rustix::fs::FileType::CharacterDevice;
+    let mode = rustix::fs::Mode::empty();
+    for name in ["gone", "usr/link"] {
+        rustix::fs::mknodat(rustix::fs::CWD, high.join(name), device, mode, 0).unwrap();
+    }
+    let sealed = store.squash(&[low, high]).unwrap();
+    let path = store.layers().path(sealed.layer.diff_id);
+    assert_eq!(fs::read_to_string(path.join("empty")).unwrap(), "no longer");
+    assert_eq!(fs::read_to_string(path.join("usr/new")).unwrap(), "new");
+    assert!(path.join("usr/bin/alias").is_file());
+    for name in ["gone", "usr/link"] {
+        let found = fs::symlink_metadata(path.join(name)).unwrap();
+        assert_eq!(
+            (found.rdev(), found.is_dir()),
+            (0, false),
+            "the base may have it too: {name} stays hidden"
+        );
+    }
+}

@@ -40,7 +40,7 @@ impl Own {
                 bytes: STANDARD.encode(bytes),
             },
             BuildEvent::Done { vertex, cached, .. } => BuildTold::Done { id: vertex.0, cached },
-            BuildEvent::Failed { vertex, message } => {
+            BuildEvent::Failed { vertex, message, .. } => {
                 BuildTold::Failed { id: vertex.0, message, excerpt: self.excerpt(vertex) }
             }
             BuildEvent::Warning { vertex, message } => BuildTold::Warning {

@@ -1,0 +1,408 @@
+//! One build at work: stages side by side, each as soon as somebody wants it, steps one after the other.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
+use minke_base::Kind;
+use minke_dockerfile::{Dockerfile, Instruction, Pair, Scope, Span, Step};
+use minke_store::Hold;
+use minke_store::document::History;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::cache::{Key, Record};
+use super::event::{BuildEvent, Vertex, VertexId};
+use super::plan::Plan;
+use super::request::BuildRequest;
+use super::state::{Layer, State};
+use super::{Builds, metadata};
+use crate::clock::Moment;
+use crate::error::{Error, Result};
+
+/// Why a build ended, told to everyone who waits for the same stage.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) kind: Kind,
+    pub(super) message: String,
+    /// The exit code of a program that failed.
+    pub(super) code: Option<i64>,
+}
+
+/// A stage that somebody builds.
+pub(super) type StageFuture = Shared<BoxFuture<'static, Result<Arc<State>, Arc<Failure>>>>;
+
+/// One build.
+#[derive(Debug)]
+pub(super) struct Build {
+    pub(super) builds: Arc<Builds>,
+    pub(super) file: Dockerfile,
+    pub(super) request: BuildRequest,
+    pub(super) plan: Plan,
+    /// Variables outside of the stages.
+    pub(super) globals: Scope,
+    /// `SOURCE_DATE_EPOCH`: nothing is younger.
+    pub(super) epoch: Option<i64>,
+    events: mpsc::UnboundedSender<BuildEvent>,
+    /// Keeps every layer that is found or made.
+    _hold: Hold,
+    /// Records that wait for their layers' digests.
+    recording: Mutex<JoinSet<()>>,
+    /// Records that were of use.
+    used: Mutex<BTreeSet<String>>,
+    pub(super) cached: AtomicUsize,
+}
+
+/// A step at work.
+pub(super) struct Place<'a> {
+    pub(super) vertex: VertexId,
+    pub(super) stage: usize,
+    pub(super) span: Span,
+    pub(super) text: &'a str,
+    /// The stages before, as far as the build needs them.
+    pub(super) earlier: &'a [Option<StageFuture>],
+}
+
+/// What a step that makes files came to.
+pub(super) struct Made {
+    /// Under which keys it is found again.
+    pub(super) keys: Vec<Key>,
+    /// What the history says.
+    pub(super) by: String,
+    pub(super) layer: Option<Layer>,
+    /// It was found.
+    pub(super) record: Option<Record>,
+}
+
+impl Build {
+    pub(super) fn new(
+        builds: Arc<Builds>,
+        file: Dockerfile,
+        request: BuildRequest,
+        plan: Plan,
+        globals: Scope,
+        events: mpsc::UnboundedSender<BuildEvent>,
+    ) -> Arc<Self> {
+        let epoch = request.args.get("SOURCE_DATE_EPOCH").and_then(|value| value.as_ref()?.parse().ok());
+        let hold = builds.store.hold();
+        Arc::new(Self {
+            builds,
+            file,
+            request,
+            plan,
+            globals,
+            epoch,
+            events,
+            _hold: hold,
+            recording: Mutex::default(),
+            used: Mutex::default(),
+            cached: AtomicUsize::new(0),
+        })
+    }
+
+    pub(super) fn tell(&self, event: BuildEvent) {
+        // Nobody has to listen.
+        drop(self.events.send(event));
+    }
+
+    /// The time that is written into what this build makes.
+    pub(super) fn now(&self) -> String {
+        match self.epoch {
+            Some(seconds) => Moment(seconds.saturating_mul(1_000_000_000)).rfc3339(),
+            None => Moment::now().rfc3339(),
+        }
+    }
+
+    /// Builds the target.
+    pub(super) async fn run(self: &Arc<Self>) -> Result<Arc<State>, Arc<Failure>> {
+        self.announce();
+        let (failed, mut failure) = mpsc::unbounded_channel();
+        let mut stages: Vec<Option<StageFuture>> = Vec::with_capacity(self.file.stages.len());
+        // Aborted when this is dropped: a build that nobody waits for ends.
+        let mut tasks = JoinSet::new();
+        for index in 0..self.file.stages.len() {
+            if !self.plan.stages.contains(&index) {
+                stages.push(None);
+                continue;
+            }
+            let (build, earlier) = (Arc::clone(self), stages.clone());
+            let stage = async move { build.stage(index, earlier).await.map_err(Arc::new) };
+            let stage: StageFuture = stage.boxed().shared();
+            let (watched, failed) = (stage.clone(), failed.clone());
+            tasks.spawn(async move {
+                if let Err(why) = watched.await {
+                    drop(failed.send(why));
+                }
+            });
+            stages.push(Some(stage));
+        }
+        let target = stages[self.plan.target].clone();
+        drop((failed, stages));
+        let Some(target) = target else {
+            return Err(Arc::new(Failure::from(Error::system("the target is not among the stages"))));
+        };
+        tokio::select! {
+            built = target => built,
+            Some(why) = failure.recv() => Err(why),
+        }
+    }
+
+    /// Waits until what was made is recorded.
+    pub(super) async fn settle(&self) {
+        let mut recording =
+            std::mem::take(&mut *self.recording.lock().unwrap_or_else(PoisonError::into_inner));
+        while recording.join_next().await.is_some() {}
+        let used: Vec<String> =
+            std::mem::take(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner))
+                .into_iter()
+                .collect();
+        if let Err(error) = self.builds.cache.touch(&used) {
+            tracing::warn!(error = %crate::error::chain(&error), "the build cache does not know that it was of use");
+        }
+    }
+
+    fn announce(&self) {
+        for (index, step) in self.file.globals.iter().enumerate() {
+            self.tell(BuildEvent::Vertex(Vertex {
+                id: Plan::global(index),
+                name: format!("[internal] {}", step.text),
+                text: step.text.clone(),
+                step: Some((index + 1, self.plan.total)),
+                line: step.span.first as usize,
+                stage: String::new(),
+                inputs: Vec::new(),
+            }));
+        }
+        for index in self.plan.stages.iter().copied() {
+            let stage = &self.file.stages[index];
+            let own = if index == self.plan.target { self.plan.added } else { 0 };
+            let count = stage.steps.len() + 1 + own;
+            let name = stage.from.name.clone().unwrap_or_else(|| format!("stage-{index}"));
+            let shown = |at: usize| match self.file.stages.len() {
+                1 => format!("[{}/{count}]", at + 1),
+                _ => format!("[{name} {}/{count}]", at + 1),
+            };
+            let texts = std::iter::once((stage.text.clone(), stage.span))
+                .chain(stage.steps.iter().map(|step| (step.text.clone(), step.span)))
+                .chain((own > 0).then(|| (self.label_text(), stage.span)));
+            for (at, (text, span)) in texts.enumerate() {
+                self.tell(BuildEvent::Vertex(Vertex {
+                    id: self.plan.vertex(index, at),
+                    name: format!("{} {text}", shown(at)),
+                    text,
+                    step: Some((self.plan.number(index, at), self.plan.total)),
+                    line: span.first as usize,
+                    stage: name.clone(),
+                    inputs: (at > 0).then(|| self.plan.vertex(index, at - 1)).into_iter().collect(),
+                }));
+            }
+        }
+        for index in 0..self.file.globals.len() {
+            let vertex = Plan::global(index);
+            self.tell(BuildEvent::Started { vertex });
+            self.tell(BuildEvent::Done { vertex, cached: false, image: String::new() });
+        }
+    }
+
+    fn label_text(&self) -> String {
+        let words = self.request.labels.iter().map(|(key, value)| format!("{key}={value}"));
+        format!("LABEL {}", words.collect::<Vec<_>>().join(" "))
+    }
+
+    async fn stage(
+        self: Arc<Self>,
+        index: usize,
+        earlier: Vec<Option<StageFuture>>,
+    ) -> Result<Arc<State>, Failure> {
+        let stage = &self.file.stages[index];
+        let place = |step: usize, text, span| Place {
+            vertex: self.plan.vertex(index, step),
+            stage: index,
+            span,
+            text,
+            earlier: &earlier,
+        };
+        let from = place(0, &stage.text, stage.span);
+        let mut state = self.from(&from).await?;
+        let triggers = std::mem::take(&mut state.config.on_build);
+        self.fire(&mut state, &triggers, &from).await?;
+        for (at, step) in stage.steps.iter().enumerate() {
+            self.step(&mut state, step, &place(at + 1, &step.text, step.span)).await?;
+        }
+        if index == self.plan.target && self.plan.added > 0 {
+            let text = self.label_text();
+            let pairs = self.request.labels.iter();
+            let pairs = pairs.map(|(key, value)| Pair { key: key.clone(), value: value.clone() });
+            let label = Instruction::Label(pairs.collect());
+            let place = place(stage.steps.len() + 1, &text, stage.span);
+            self.tell(BuildEvent::Started { vertex: place.vertex });
+            self.metadata(&mut state, &label, &place)?;
+        }
+        Ok(Arc::new(state))
+    }
+
+    /// What a base image wants done in every build that stands on it.
+    async fn fire(&self, state: &mut State, triggers: &[String], from: &Place<'_>) -> Result<(), Failure> {
+        if triggers.is_empty() {
+            return Ok(());
+        }
+        self.tell(BuildEvent::Triggers { vertex: from.vertex, count: triggers.len() });
+        for (at, trigger) in triggers.iter().enumerate() {
+            let vertex = self.plan.trigger(from.stage, at);
+            let step = minke_dockerfile::parse_trigger(trigger)
+                .map_err(|error| Failure::from(Error::invalid(error.to_string())))?;
+            self.tell(BuildEvent::Vertex(Vertex {
+                id: vertex,
+                name: format!("[trigger {}/{}] {trigger}", at + 1, triggers.len()),
+                text: trigger.clone(),
+                step: None,
+                line: from.span.first as usize,
+                stage: String::new(),
+                inputs: vec![from.vertex],
+            }));
+            let place = Place { vertex, text: trigger, ..*from };
+            self.step(state, &step, &place).await?;
+        }
+        Ok(())
+    }
+
+    async fn step(&self, state: &mut State, step: &Step, place: &Place<'_>) -> Result<(), Failure> {
+        self.tell(BuildEvent::Started { vertex: place.vertex });
+        let done = self.do_step(state, step, place).await;
+        done.inspect_err(|failure| {
+            self.tell(BuildEvent::Failed {
+                vertex: place.vertex,
+                message: failure.message.clone(),
+                code: failure.code,
+                excerpt: self.file.source.excerpt(place.span),
+            });
+        })
+    }
+
+    async fn do_step(&self, state: &mut State, step: &Step, place: &Place<'_>) -> Result<(), Failure> {
+        let expanded = step.instruction.expanded(&state.scope);
+        let instruction = expanded.map_err(|error| Error::invalid(error.to_string()))?;
+        let made = match &instruction {
+            Instruction::Run(run) => self.do_run(state, run, place).await?,
+            Instruction::Copy(transfer) => self.do_copy(state, transfer, false, place).await?,
+            Instruction::Add(transfer) => self.do_copy(state, transfer, true, place).await?,
+            Instruction::Workdir(path) => self.do_workdir(state, path, place).await?,
+            _ => return Ok(self.metadata(state, &instruction, place)?),
+        };
+        self.take(state, made, place);
+        Ok(())
+    }
+
+    fn metadata(&self, state: &mut State, instruction: &Instruction, place: &Place<'_>) -> Result<()> {
+        let Some(by) = metadata::apply(state, instruction)? else {
+            return Err(Error::system(format!("{} is not only metadata", instruction.name())));
+        };
+        let config = serde_json::to_string(&state.config).unwrap_or_default();
+        let key = Key::of(&["metadata", state.key.text(), &state.id, &config, place.text, &by, &self.era()]);
+        let record = self.find(place.stage, std::slice::from_ref(&key))?;
+        let by = format!("/bin/sh -c {by}");
+        self.take(state, Made { keys: vec![key], by, layer: None, record }, place);
+        Ok(())
+    }
+
+    /// What a step came to becomes part of its stage.
+    fn take(&self, state: &mut State, made: Made, place: &Place<'_>) {
+        let Made { keys, by, layer, record } = made;
+        let cached = record.is_some();
+        let fresh = record.is_none();
+        let record = record.unwrap_or_else(|| Record {
+            id: keys.first().map(Key::fresh_id).unwrap_or_default(),
+            created: self.now(),
+            layer: None,
+            description: place.text.to_owned(),
+            by,
+            files: keys.first().map(|key| key.0.clone()).unwrap_or_default(),
+            size: 0,
+        });
+        if cached {
+            self.cached.fetch_add(1, Ordering::Relaxed);
+            let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+            used.extend(keys.iter().map(|key| key.0.clone()));
+        }
+        state.history.push(History {
+            created: Some(record.created.clone()),
+            created_by: Some(record.by.clone()),
+            author: state.author.clone(),
+            comment: None,
+            empty_layer: layer.is_none(),
+        });
+        state.id.clone_from(&record.id);
+        state.created = Some(record.created.clone());
+        state.changed = true;
+        if layer.is_some() {
+            // What stands on these files is found by what they are made of.
+            state.key = Key::of(&["files", &record.files]);
+        }
+        if fresh {
+            self.remember(keys, record.clone(), layer.clone());
+        }
+        state.layers.extend(layer);
+        self.tell(BuildEvent::Done { vertex: place.vertex, cached, image: record.id });
+    }
+
+    /// Records a step once its layer has a digest.
+    fn remember(&self, keys: Vec<Key>, mut record: Record, layer: Option<Layer>) {
+        let cache = Arc::clone(&self.builds.cache);
+        let store = Arc::clone(&self.builds.store);
+        let hold = self.builds.store.hold();
+        let work = async move {
+            if let Some(layer) = layer {
+                match layer.sealed().await {
+                    Ok(blob) => {
+                        record.size = store.layers().find(blob.digest).map_or(0, |layer| layer.size);
+                        record.layer = Some(blob);
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "a build step is not remembered");
+                        return;
+                    }
+                }
+            }
+            if let Err(error) = cache.add(&keys, &record) {
+                tracing::warn!(error = %crate::error::chain(&error), "a build step is not remembered");
+            }
+            drop(hold);
+        };
+        self.recording.lock().unwrap_or_else(PoisonError::into_inner).spawn(work);
+    }
+
+    /// What a step with one of these keys came to before, unless the cache is not wanted.
+    pub(super) fn find(&self, stage: usize, keys: &[Key]) -> Result<Option<Record>> {
+        let stage = &self.file.stages[stage];
+        let named =
+            |name: &String| stage.from.name.as_ref().is_some_and(|own| own.eq_ignore_ascii_case(name));
+        if self.request.no_cache || self.request.no_cache_stages.iter().any(named) {
+            return Ok(None);
+        }
+        for key in keys {
+            if let Some(record) = self.builds.cache.find(key)? {
+                return Ok(Some(record));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A step's layer out of its record.
+    pub(super) fn recorded_layer(&self, record: &Record) -> Option<Layer> {
+        let blob = record.layer.clone()?;
+        Some(Layer::known(self.builds.store.layers().path(blob.digest), blob))
+    }
+
+    /// Times are part of what a build makes only where they were set from outside.
+    pub(super) fn era(&self) -> String {
+        self.epoch.map(|epoch| epoch.to_string()).unwrap_or_default()
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self { kind: error.kind(), message: error.message().to_owned(), code: None }
+    }
+}
