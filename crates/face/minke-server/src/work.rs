@@ -58,6 +58,20 @@ impl Work {
         }
     }
 
+    /// The same for work that keeps a thread: the disk's, or the kernel's. `what` it does is for the error of a thread that died.
+    pub(crate) async fn apart<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        work: impl FnOnce() -> minke_engine::Result<T> + Send + 'static,
+    ) -> Result<T, Failure> {
+        self.to_the_end(async move {
+            tokio::task::spawn_blocking(work)
+                .await
+                .map_err(|source| minke_engine::Error::failed(what, source))?
+        })
+        .await
+    }
+
     /// Waits until nothing is under way; false when that takes longer than the time given.
     pub(crate) async fn drain(&self, patience: Duration) -> bool {
         let mut under_way = self.under_way.subscribe();

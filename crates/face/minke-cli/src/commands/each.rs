@@ -15,8 +15,18 @@ use serde_json::Value;
 /// More at once would only queue in the engine.
 const SIDE_BY_SIDE: usize = 50;
 
-/// Sends `request` for each argument and prints the name of each that worked.
-pub(crate) fn for_each<'a>(
+/// Sends `request` for each container and prints the name of each that worked.
+fn for_each<'a>(
+    session: &Session,
+    given: &'a Given,
+    request: impl Fn(&'a str, String) -> Request<'a>,
+) -> Outcome {
+    for_each_of("containers", session, given, request)
+}
+
+/// The same for things whose pages are below another `noun`.
+pub(super) fn for_each_of<'a>(
+    noun: &str,
     session: &Session,
     given: &'a Given,
     request: impl Fn(&'a str, String) -> Request<'a>,
@@ -25,7 +35,7 @@ pub(crate) fn for_each<'a>(
     for group in given.args.chunks(SIDE_BY_SIDE) {
         let started: Vec<_> = group
             .iter()
-            .map(|name| request(name, format!("/containers/{}", Client::segment(name))).start())
+            .map(|name| request(name, format!("/{noun}/{}", Client::segment(name))).start())
             .collect();
         for (name, pending) in group.iter().zip(started) {
             match pending.and_then(minke_client::Pending::finish) {

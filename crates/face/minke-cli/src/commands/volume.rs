@@ -1,5 +1,6 @@
 //! `volume create`, `rm`, `prune`, `update`: what changes volumes. Looking at them is in `volume_list.rs`.
 
+use super::each::for_each_of;
 use super::prune;
 use crate::check;
 use crate::command::{Args, Command};
@@ -7,7 +8,6 @@ use crate::failure::Failure;
 use crate::flag::{Complete, Flag, Kind, flag, short};
 use crate::format::filters;
 use crate::given::Given;
-use crate::printer::complain;
 use minke_base::size;
 use minke_client::Client;
 use serde_json::{Value, json};
@@ -60,26 +60,10 @@ pub(crate) const RM: Command = Command {
     complete: Complete::Volumes,
     run: |session, given| {
         let client = session.client()?;
-        let mut failed = false;
-        for name in &given.args {
-            let mut call = client.delete(&format!("/volumes/{}", Client::segment(name)));
-            if given.on("force") {
-                call = call.flag("force", true);
-            }
-            match call.send() {
-                Ok(response) => {
-                    drop(response.bytes());
-                    session.out.line(name);
-                }
-                Err(error) if error.unreachable() => return Err(error.into()),
-                Err(error) => {
-                    session.out.flush()?;
-                    complain(&error.to_string());
-                    failed = true;
-                }
-            }
-        }
-        Ok(u8::from(failed))
+        for_each_of("volumes", session, given, |_, path| match given.on("force") {
+            true => client.delete(&path).flag("force", true),
+            false => client.delete(&path),
+        })
     },
 };
 

@@ -7,7 +7,7 @@ use minke_api::network::{NetworkConnectRequest, NetworkCreateRequest, NetworkDis
 
 use super::filters;
 use crate::http::Call;
-use crate::http::answer::{self, Failure, Outcome};
+use crate::http::answer::{self, Outcome};
 use crate::serve::Shared;
 
 pub(super) fn list(shared: &Shared, call: &Call) -> Outcome {
@@ -25,18 +25,18 @@ pub(super) async fn create(shared: &Shared, mut call: Call) -> Outcome {
     let mut request: NetworkCreateRequest = call.document().await?;
     compat::networks::create(call.version, &mut request);
     let networks = Arc::clone(&shared.engine.networks);
-    answer::created(&apart(shared, move || networks.create(request)).await?)
+    answer::created(&shared.work.apart("change the networks", move || networks.create(request)).await?)
 }
 
 pub(super) async fn remove(shared: &Shared, name: &str) -> Outcome {
     let (networks, name) = (Arc::clone(&shared.engine.networks), name.to_owned());
-    apart(shared, move || networks.remove(&name)).await?;
+    shared.work.apart("change the networks", move || networks.remove(&name)).await?;
     answer::no_content()
 }
 
 pub(super) async fn prune(shared: &Shared, call: &Call) -> Outcome {
     let (networks, filters) = (Arc::clone(&shared.engine.networks), filters(call)?);
-    answer::json(&apart(shared, move || networks.prune(&filters)).await?)
+    answer::json(&shared.work.apart("change the networks", move || networks.prune(&filters)).await?)
 }
 
 pub(super) async fn connect(shared: &Shared, mut call: Call, name: &str) -> Outcome {
@@ -62,19 +62,4 @@ pub(super) async fn disconnect(shared: &Shared, mut call: Call, name: &str) -> O
         .to_the_end(async move { containers.disconnect(&name, &request.container, request.force).await })
         .await?;
     answer::done(hyper::StatusCode::OK)
-}
-
-/// Work that takes the kernel milliseconds, on a thread of its own and to its end whether or not the client stays.
-async fn apart<T: Send + 'static>(
-    shared: &Shared,
-    work: impl FnOnce() -> minke_engine::Result<T> + Send + 'static,
-) -> Result<T, Failure> {
-    shared
-        .work
-        .to_the_end(async move {
-            tokio::task::spawn_blocking(work)
-                .await
-                .map_err(|source| minke_engine::Error::failed("change the networks", source))?
-        })
-        .await
 }

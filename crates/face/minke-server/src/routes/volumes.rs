@@ -22,20 +22,20 @@ pub(super) fn inspect(shared: &Shared, name: &str) -> Outcome {
 pub(super) async fn create(shared: &Shared, mut call: Call) -> Outcome {
     let request: VolumeCreateRequest = call.document().await?;
     let volumes = Arc::clone(&shared.engine.volumes);
-    answer::created(&apart(shared, move || volumes.create(request)).await?)
+    answer::created(&shared.work.apart("change the volumes", move || volumes.create(request)).await?)
 }
 
 pub(super) async fn remove(shared: &Shared, call: &Call, name: &str) -> Outcome {
     let (volumes, name) = (Arc::clone(&shared.engine.volumes), name.to_owned());
     let force = call.query.flag("force");
-    apart(shared, move || volumes.remove(&name, force)).await?;
+    shared.work.apart("change the volumes", move || volumes.remove(&name, force)).await?;
     answer::no_content()
 }
 
 pub(super) async fn prune(shared: &Shared, call: &Call) -> Outcome {
     let more = compat::requests::prunes_all_volumes(call.version).then_some(("all", "true"));
     let (volumes, filters) = (Arc::clone(&shared.engine.volumes), filters_and(call, more)?);
-    answer::json(&apart(shared, move || volumes.prune(&filters)).await?)
+    answer::json(&shared.work.apart("change the volumes", move || volumes.prune(&filters)).await?)
 }
 
 /// Only volumes of a swarm can be changed.
@@ -44,19 +44,4 @@ pub(super) fn update() -> Outcome {
         Kind::Unavailable,
         "volume update only valid for cluster volumes, but swarm is unavailable",
     ))
-}
-
-/// Work on the disk, on a thread of its own and to its end whether or not the client stays.
-async fn apart<T: Send + 'static>(
-    shared: &Shared,
-    work: impl FnOnce() -> minke_engine::Result<T> + Send + 'static,
-) -> Result<T, Failure> {
-    shared
-        .work
-        .to_the_end(async move {
-            tokio::task::spawn_blocking(work)
-                .await
-                .map_err(|source| minke_engine::Error::failed("change the volumes", source))?
-        })
-        .await
 }
