@@ -19,6 +19,7 @@
 //! | `images.rs` | load, save, import, tag, rmi, history, prune |
 //! | `hostile.rs` | archives that want out of their layer |
 //! | `upgrade.rs` | the binary changes under running containers |
+//! | `exchange.rs` | images exchanged with skopeo, umoci and Podman, by a registry and by files; lines that break on the way |
 //! | `copying.rs` | `cp` both ways, `export`, `diff`; a container that plays tricks meanwhile |
 //! | `watching.rs` | `stats`, `top`, `exec`, `update`, sizes |
 //! | `logs.rs` | log drivers, rotation, followers, attached clients |

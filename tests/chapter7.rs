@@ -393,7 +393,14 @@ fn s7_12_layers_stack() {
         let seen = |image: &str| on.text(&["run", "--rm", image, "sh", "-c", show]);
         assert_eq!(seen("fig:0"), "1 644 one\n2 644 one\n3 644 one\n4 644 one\n5 644 one\n6 644 one");
         assert_eq!(seen("fig:1"), "1 644 one\n3 644 two\n5 644 one two\n6 644 one\n7 644 two");
-        assert_eq!(seen("fig:2"), "1 644 one\n4 644 three\n5 644 one two\n6 600 one");
+        let last = "1 644 one\n4 644 three\n5 644 one two\n6 600 one";
+        assert_eq!(seen("fig:2"), last);
+        // As a file, what was deleted stays so.
+        let file = on.daemon.path().join("fig.tar");
+        on.run(&["save", "-o", &file.to_string_lossy(), "fig:2"]).done();
+        on.daemon.run(on.client, &["rmi", "-f", "fig:2", "fig:1", "fig:0"]).done();
+        on.run(&["load", "-i", &file.to_string_lossy()]).done();
+        assert_eq!(seen("fig:2"), last);
     });
 }
 

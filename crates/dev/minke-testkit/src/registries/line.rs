@@ -15,16 +15,23 @@ struct State {
     left: Mutex<Option<u64>>,
     passed: AtomicU64,
     cuts: AtomicU64,
+    /// Once it is cut it stays so.
+    for_good: AtomicBool,
+    dead: AtomicBool,
     over: AtomicBool,
 }
 
 impl State {
     /// Takes bytes off what is left; `false` when the line is cut now.
     fn pass(&self, bytes: u64) -> bool {
+        if self.dead.load(Ordering::Relaxed) {
+            return false;
+        }
         let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(rest) = *left {
             if rest <= bytes {
                 *left = None;
+                self.dead.store(self.for_good.load(Ordering::Relaxed), Ordering::Relaxed);
                 self.cuts.fetch_add(1, Ordering::Relaxed);
                 return false;
             }
@@ -71,13 +78,20 @@ impl Line {
         *self.state.left.lock().unwrap_or_else(PoisonError::into_inner) = Some(bytes);
     }
 
+    /// Cuts after so many more bytes; nobody gets through any more until it is mended.
+    pub fn break_after(&self, bytes: u64) {
+        self.state.for_good.store(true, Ordering::Relaxed);
+        self.cut_after(bytes);
+    }
+
     /// Cuts no more.
     pub fn mend(&self) {
+        self.state.for_good.store(false, Ordering::Relaxed);
+        self.state.dead.store(false, Ordering::Relaxed);
         *self.state.left.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Bytes that have passed since the last call.
-    #[must_use]
     pub fn take_passed(&self) -> u64 {
         self.state.passed.swap(0, Ordering::Relaxed)
     }
@@ -104,6 +118,9 @@ fn serve(listener: &TcpListener, netns: &Netns, to: SocketAddr, state: &Arc<Stat
             std::thread::sleep(Duration::from_millis(2));
             continue;
         };
+        if state.dead.load(Ordering::Relaxed) {
+            continue;
+        }
         let Ok(server) = netns.run(|| TcpStream::connect(to)) else { continue };
         client.set_nonblocking(false).ok();
         for (from, into) in [(&client, &server), (&server, &client)] {

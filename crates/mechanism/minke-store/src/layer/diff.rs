@@ -53,7 +53,7 @@ fn write_tree(root: &OwnedFd, form: Form, output: &mut dyn Write) -> io::Result<
     let mut sink = if form == Form::Whole { Sink::live(output) } else { Sink::new(output) };
     walk(root, &mut |node| {
         if form == Form::Layer && is_whiteout(&node.stat) {
-            sink.whiteout(node.path, &node.stat)?;
+            sink.whiteout(node.path)?;
         } else {
             sink.node(node, form == Form::Layer)?;
         }
@@ -146,9 +146,9 @@ impl<'a> Sink<'a> {
         Ok(())
     }
 
-    /// Marks a path as gone.
-    pub(crate) fn whiteout(&mut self, path: &[u8], stat: &fs::Stat) -> io::Result<()> {
-        self.gone(path, moment(stat))
+    /// Marks a path as gone. When it went is not said: the mark in a layer's tree has another time than the one it was made from.
+    pub(crate) fn whiteout(&mut self, path: &[u8]) -> io::Result<()> {
+        self.gone(path, crate::tar::Moment::default())
     }
 
     pub(crate) fn gone(&mut self, path: &[u8], mtime: crate::tar::Moment) -> io::Result<()> {
