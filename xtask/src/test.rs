@@ -10,10 +10,12 @@ const CLIENTS: &[(&str, &str)] = &[
     ("curl", "curl"),
     ("docker", "docker.io"),
     ("docker-compose", "docker-compose"),
+    ("docker-registry", "docker-registry"),
     ("gcc", "gcc"),
     ("ip", "iproute2"),
     ("podman", "podman"),
     ("skopeo", "skopeo"),
+    ("umoci", "umoci"),
     ("/usr/lib/python3/dist-packages/docker/__init__.py", "python3-docker"),
 ];
 

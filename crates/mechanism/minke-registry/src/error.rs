@@ -123,7 +123,9 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Self::BadUrl { .. } => Kind::InvalidParameter,
-            Self::NoCredentials { .. } | Self::Login { status: 401, .. } => Kind::Unauthorized,
+            // docker's CLI takes a 401 as the engine's wish to prompt, also where nobody can type; Docker does not say it here.
+            Self::NoCredentials { .. } => Kind::System,
+            Self::Login { status: 401, .. } => Kind::Unauthorized,
             Self::Login { status: 403, .. } => Kind::Forbidden,
             Self::Refused(refusal) => match refusal.status {
                 401 => Kind::Unauthorized,

@@ -31,10 +31,22 @@ pub struct Tricks {
     pub manifest: Option<Vec<u8>>,
     /// Wants to see this header before it answers, and says so by that challenge.
     pub demand: Option<(String, String)>,
+    /// A hub with one account: tokens for everybody, writing below the account's name, and what is private to it.
+    pub hub: Option<Hub>,
     /// Each mount is refused.
     pub no_mounts: bool,
     /// What `/v1/search` finds.
     pub search: String,
+}
+
+/// One account at a hub.
+#[derive(Debug, Clone)]
+pub struct Hub {
+    pub user: String,
+    /// `Basic …` of the account.
+    pub authorization: String,
+    /// Repositories that only the account sees.
+    pub private: Vec<String>,
 }
 
 /// A request that came.
@@ -66,7 +78,7 @@ pub struct FakeRegistry {
     address: SocketAddr,
     state: Arc<Mutex<State>>,
     stop: Arc<AtomicBool>,
-    thread: Option<std::thread::JoinHandle<()>>,
+    threads: Vec<std::thread::JoinHandle<()>>,
 }
 
 /// `sha256:…` of bytes.
@@ -88,11 +100,18 @@ impl FakeRegistry {
     #[track_caller]
     pub fn on(listener: TcpListener) -> Self {
         let address = listener.local_addr().expect("the registry's address");
+        let (state, stop) = (Arc::default(), Arc::default());
+        let mut registry = Self { address, state, stop, threads: Vec::new() };
+        registry.also_on(listener);
+        registry
+    }
+
+    /// On one more socket, as another daemon has its own network.
+    #[track_caller]
+    pub fn also_on(&mut self, listener: TcpListener) {
         listener.set_nonblocking(true).expect("a listener that is asked");
-        let state = Arc::new(Mutex::new(State::default()));
-        let stop = Arc::new(AtomicBool::new(false));
-        let (shared, ended) = (Arc::clone(&state), Arc::clone(&stop));
-        let thread = std::thread::spawn(move || {
+        let (shared, ended) = (Arc::clone(&self.state), Arc::clone(&self.stop));
+        self.threads.push(std::thread::spawn(move || {
             while !ended.load(Ordering::Relaxed) {
                 match listener.accept() {
                     Ok((stream, _)) => {
@@ -107,8 +126,7 @@ impl FakeRegistry {
                     Err(_) => std::thread::sleep(Duration::from_millis(2)),
                 }
             }
-        });
-        Self { address, state, stop, thread: Some(thread) }
+        }));
     }
 
     /// `host:port`, as references have it.
@@ -169,7 +187,7 @@ impl FakeRegistry {
 impl Drop for FakeRegistry {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
+        for thread in self.threads.drain(..) {
             thread.join().ok();
         }
     }
@@ -193,7 +211,14 @@ fn serve(stream: std::net::TcpStream, state: &Mutex<State>) -> io::Result<()> {
             });
             state.tricks.demand.clone()
         };
-        if request.path == "/token" {
+        let hub = lock(state).tricks.hub.clone();
+        if let Some(hub) = hub {
+            if let Some((status, headers, body)) = doorkeeper(&hub, &request) {
+                connection.body(&request, &mut Vec::new(), usize::MAX)?;
+                connection.answer(status, &headers, body.as_bytes(), None)?;
+                continue;
+            }
+        } else if request.path == "/token" {
             connection.answer(200, &[], br#"{"token": "a-token", "expires_in": 60}"#, None)?;
             continue;
         }
@@ -210,6 +235,46 @@ fn serve(stream: std::net::TcpStream, state: &Mutex<State>) -> io::Result<()> {
         answer(&mut connection, &request, state)?;
     }
     Ok(())
+}
+
+type Reply = (u16, Vec<(&'static str, String)>, String);
+
+fn denial(code: &str, message: &str) -> String {
+    format!(r#"{{"errors":[{{"code":"{code}","message":"{message}"}}]}}"#)
+}
+
+/// Whom a hub does not let in, and what it says then.
+fn doorkeeper(hub: &Hub, request: &Request) -> Option<Reply> {
+    let shown = request.header("authorization");
+    if request.path == "/token" {
+        return Some(match shown {
+            None => (200, vec![], r#"{"token": "anybody", "expires_in": 60}"#.to_owned()),
+            Some(shown) if shown == hub.authorization => {
+                (200, vec![], r#"{"token": "account", "expires_in": 60}"#.to_owned())
+            }
+            Some(_) => (401, vec![], denial("UNAUTHORIZED", "incorrect username or password")),
+        });
+    }
+    let path = request.path.strip_prefix("/v2/")?;
+    let account = shown == Some("Bearer account");
+    if !account && shown != Some("Bearer anybody") {
+        let host = request.header("host").unwrap_or_default();
+        let challenge = format!("Bearer realm=\"http://{host}/token\",service=\"hub\"");
+        return Some((
+            401,
+            vec![("WWW-Authenticate", challenge)],
+            denial("UNAUTHORIZED", "authentication required"),
+        ));
+    }
+    let private = hub.private.iter().any(|name| path.starts_with(&format!("{name}/")));
+    let writes = !matches!(request.method.as_str(), "GET" | "HEAD");
+    let own = path.starts_with(&format!("{}/", hub.user));
+    let denied = || denial("DENIED", "requested access to the resource is denied");
+    if private && !account {
+        // As for what is not there: nobody is to learn that it is.
+        return Some((404, vec![], denial("NAME_UNKNOWN", "repository name not known to registry")));
+    }
+    (writes && !(account && own)).then(|| (403, vec![], denied()))
 }
 
 fn unknown(connection: &mut Connection, code: &str) -> io::Result<()> {
@@ -266,7 +331,14 @@ fn manifest(
         let found = state.manifests.get(&(repository.to_owned(), name.to_owned())).cloned();
         (found, state.tricks.manifest.clone())
     };
-    let Some((media_type, bytes)) = found else { return unknown(connection, "MANIFEST_UNKNOWN") };
+    let Some((media_type, bytes)) = found else {
+        let known = lock(state).manifests.keys().any(|(known, _)| known == repository);
+        if known {
+            return unknown(connection, "MANIFEST_UNKNOWN");
+        }
+        let body = denial("NAME_UNKNOWN", "repository name not known to registry");
+        return connection.answer(404, &[], body.as_bytes(), None);
+    };
     let headers = [("Content-Type", media_type), ("Docker-Content-Digest", digest_of(&bytes))];
     let bytes = other.unwrap_or(bytes);
     if request.method == "HEAD" {

@@ -5,6 +5,6 @@ mod http;
 mod line;
 mod real;
 
-pub use fake::{FakeRegistry, Seen, Tricks};
+pub use fake::{FakeRegistry, Hub, Seen, Tricks};
 pub use line::Line;
 pub use real::{Registry, RegistryOptions};

@@ -13,6 +13,8 @@ pub struct RegistryOptions {
     pub address: IpAddr,
     /// Certificate and key, as PEM.
     pub tls: Option<(String, String)>,
+    /// The authority that clients' certificates have to be signed by, as PEM.
+    pub clients: Option<String>,
     /// Lines of an htpasswd file.
     pub users: Option<String>,
     /// Where its data is, to be found again by another one; a directory of its own otherwise.
@@ -21,7 +23,7 @@ pub struct RegistryOptions {
 
 impl Default for RegistryOptions {
     fn default() -> Self {
-        Self { address: Ipv4Addr::LOCALHOST.into(), tls: None, users: None, storage: None }
+        Self { address: Ipv4Addr::LOCALHOST.into(), tls: None, clients: None, users: None, storage: None }
     }
 }
 
@@ -117,8 +119,16 @@ fn spawn(pid: u32, dir: &Path, storage: &Path, at: SocketAddr, options: &Registr
     if let Some((certificate, key)) = &options.tls {
         std::fs::write(dir.join("cert.pem"), certificate).expect("write the certificate");
         std::fs::write(dir.join("key.pem"), key).expect("write the key");
-        let dir = dir.display();
-        http += &format!(", tls: {{certificate: {dir}/cert.pem, key: {dir}/key.pem}}");
+        let dir = dir.display().to_string();
+        let clients = match &options.clients {
+            None => String::new(),
+            Some(authority) => {
+                std::fs::write(format!("{dir}/clients.pem"), authority)
+                    .expect("write the clients' authority");
+                format!(", clientcas: [{dir}/clients.pem]")
+            }
+        };
+        http += &format!(", tls: {{certificate: {dir}/cert.pem, key: {dir}/key.pem{clients}}}");
     }
     let mut config = format!(
         "version: 0.1\nlog: {{level: info}}\nstorage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: true}}}}\n{http}}}\n",

@@ -69,8 +69,7 @@ fn run(session: &Session, given: &Given) -> Outcome {
         call = call.header("X-Registry-Auth", &header);
     }
     let mut found = call.send()?.json()?;
-    let mut hits = found.as_array_mut().map(std::mem::take).unwrap_or_default();
-    hits.sort_by_key(|hit| std::cmp::Reverse(hit["star_count"].as_i64()));
+    let hits = found.as_array_mut().map(std::mem::take).unwrap_or_default();
     let rows: Vec<Row> = hits.into_iter().map(|hit| Row::new(&SHAPE, hit, !given.on("no-trunc"))).collect();
     format.print(session, &SHAPE, &rows)?;
     Ok(0)

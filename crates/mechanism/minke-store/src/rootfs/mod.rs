@@ -118,6 +118,11 @@ pub trait RootfsDriver: Send + Sync + std::fmt::Debug {
     fn remove(&self, dir: &Path) -> Result<(), RootfsError>;
 }
 
+/// The tar of a container that was never prepared, and so has changed nothing.
+fn write_nothing(output: &mut dyn Write) -> Result<(), RootfsError> {
+    output.write_all(&[0; 1024]).map_err(io_at("archive", Path::new("nothing")))
+}
+
 pub(crate) fn open_driver(
     choice: DriverChoice,
     data_root: &Path,

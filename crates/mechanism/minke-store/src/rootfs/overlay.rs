@@ -217,6 +217,9 @@ impl RootfsDriver for Overlay {
 
     fn diff(&self, _lowers: &[PathBuf], dir: &Path, output: &mut dyn Write) -> Result<(), RootfsError> {
         let upper = dir.join("upper");
+        if !upper.exists() {
+            return super::write_nothing(output);
+        }
         diff::write_layer(&upper, output).map_err(io_at("archive", &upper))
     }
 

@@ -96,6 +96,9 @@ impl RootfsDriver for Vfs {
 
     fn diff(&self, lowers: &[PathBuf], dir: &Path, output: &mut dyn Write) -> Result<(), RootfsError> {
         let tree = Self::tree(dir);
+        if !tree.exists() {
+            return super::write_nothing(output);
+        }
         write_diff(&tree, lowers, output).map_err(io_at("archive", &tree))
     }
 

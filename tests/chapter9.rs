@@ -1,0 +1,644 @@
+//! Chapter 9 of the book: public and private software distribution. The client's rows (9-Cnn, 9-Bnn) are beside what shows them.
+//! The private registries are the real `docker-registry`; the hub is one in memory with an account, tokens and a search.
+
+use std::net::TcpListener;
+use std::path::Path;
+
+use minke_testkit::registries::{FakeRegistry, Hub, Registry, RegistryOptions, Tricks};
+use minke_testkit::{Client, Daemon, Options, Run, fixtures, tools, wait_until};
+use serde_json::Value;
+
+mod registry_parts;
+use registry_parts::{ALICE, BOB, Parties, file_config, login};
+
+const BOTH: [Client; 2] = [Client::Minke, Client::Docker];
+
+fn with(images: &[&'static str]) -> Daemon {
+    Daemon::with(Options { images: images.to_vec(), ..Options::default() })
+}
+
+/// An open registry beside a daemon.
+fn open(daemon: &Daemon) -> Registry {
+    Registry::beside(daemon, &RegistryOptions::default())
+}
+
+/// A hub that both daemons reach under one name.
+fn hub(daemons: &[&Daemon], private: &[&str]) -> FakeRegistry {
+    let mut sockets = daemons.iter().map(|daemon| daemon.host_netns());
+    let first = sockets.next().expect("a daemon").run(|| TcpListener::bind("127.0.0.1:0"));
+    let mut hub = FakeRegistry::on(first.expect("a port for the hub"));
+    for netns in sockets {
+        let port = hub.domain();
+        hub.also_on(netns.run(|| TcpListener::bind(port)).expect("the hub's port in another network"));
+    }
+    let account = Hub {
+        user: "alice".to_owned(),
+        authorization: "Basic YWxpY2U6c2VjcmV0".to_owned(),
+        private: private.iter().map(|name| (*name).to_owned()).collect(),
+    };
+    hub.set(Tricks { hub: Some(account), ..Tricks::default() });
+    hub
+}
+
+/// `digest` of the line that a push ends with.
+fn pushed_digest(run: &Run) -> String {
+    let last = run.stdout.lines().rev().find(|line| line.contains("digest: ")).unwrap_or_default();
+    last.split_whitespace().find(|word| word.starts_with("sha256:")).unwrap_or_default().to_owned()
+}
+
+/// A container's change as a new image.
+fn layered(daemon: &Daemon, from: &str, script: &str, name: &str) {
+    daemon.minke(&["run", "--name", "maker", from, "sh", "-c", script]).ok().done();
+    daemon.minke(&["commit", "maker", name]).ok().done();
+    daemon.minke(&["rm", "maker"]).ok().done();
+}
+
+/// S9-1 (9C-03 to 9C-05, 9C-08 to 9C-10; 9B-02 to 9B-04, 9B-06 to 9B-08): published, found, pulled by somebody else; another's name is
+/// refused.
+#[test]
+fn s9_01_publish_hello_world_to_a_hub() {
+    for client in BOTH {
+        let (here, there) = (with(&["busybox"]), with(&[]));
+        let hub = hub(&[&here, &there], &[]);
+        let name = format!("{}/alice/hello-dockerfile", hub.domain());
+        here.minke(&["create", "--name", "maker", "busybox"]).ok().done();
+        here.minke(&["commit", "-c", "CMD echo Hello World", "maker", &name]).ok().done();
+        here.minke(&["rm", "maker"]).ok().done();
+        here.run(client, &["push", &name]).exits(1).complains("denied").done();
+        login(&here, client, "alice", "wrong", &hub.domain()).exits(1).complains("incorrect").done();
+        login(&here, client, "alice", "secret", &hub.domain()).ok().says("Login Succeeded").done();
+        let pushed = here.run(client, &["push", &name]).ok();
+        assert!(pushed.stdout.contains(&format!("The push refers to repository [{name}]")), "{pushed}");
+        assert!(pushed_digest(&pushed).len() == 71, "{pushed}");
+        let again = here.run(client, &["push", &name]).ok().says("Layer already exists");
+        assert_eq!(pushed_digest(&again), pushed_digest(&pushed));
+        let other = format!("{}/bob/hello", hub.domain());
+        here.minke(&["tag", &name, &other]).ok().done();
+        here.run(client, &["push", &other])
+            .exits(1)
+            .complains("denied: requested access to the resource is denied")
+            .done();
+        assert!(hub.manifest("bob/hello", "latest").is_none());
+        let pulled = there.run(client, &["pull", &name]).ok();
+        assert!(pulled.stdout.contains(&format!("Digest: {}", pushed_digest(&pushed))), "{pulled}");
+        there.run(client, &["run", "--rm", &name]).ok().says("Hello World").done();
+        search(&hub, &there, client);
+    }
+}
+
+fn search(hub: &FakeRegistry, daemon: &Daemon, client: Client) {
+    let long = "words ".repeat(20);
+    let found = serde_json::json!({"num_results": 2, "query": "hello", "results": [
+        {"name": "alice/hello-dockerfile", "description": long, "star_count": 3, "is_official": false, "is_automated": false},
+        {"name": "hello", "description": "a greeting", "star_count": 40, "is_official": true, "is_automated": false}]});
+    hub.set(Tricks { search: found.to_string(), ..Tricks::default() });
+    let term = format!("{}/hello", hub.domain());
+    let list = daemon.run(client, &["search", &term]).ok();
+    let lines: Vec<&str> = list.stdout.lines().collect();
+    assert_eq!(lines.len(), 3, "{list}");
+    assert!(lines[0].starts_with("NAME") && lines[0].ends_with("OFFICIAL"), "{list}");
+    assert!(lines[2].starts_with("hello ") && lines[2].trim_end().ends_with("[OK]"), "{list}");
+    assert!(lines[1].starts_with("alice/hello-dockerfile") && lines[1].contains('…'), "{list}");
+    let whole = daemon.run(client, &["search", "--no-trunc", &term]).ok();
+    assert!(whole.stdout.contains(long.trim_end()), "{whole}");
+    let names = |more: &[&str]| {
+        let args = [&["search", "--format", "{{.Name}} {{.StarCount}}"], more, &[&term]].concat();
+        daemon.run(client, &args).ok().text().to_owned()
+    };
+    assert_eq!(names(&["--filter", "is-official=true"]), "hello 40");
+    assert_eq!(names(&["--filter", "stars=4"]), "hello 40");
+    assert_eq!(names(&["--filter", "is-official=false"]), "alice/hello-dockerfile 3");
+    daemon.run(client, &["search", "--limit", "101", &term]).exits(1).complains("outside the range").done();
+    daemon.run(client, &["search", "--filter", "x=y", &term]).exits(1).complains("invalid filter 'x").done();
+}
+
+/// S9-2 (9C-04 to 9C-07; 9B-04, 9B-23): three registries, each with its own entry in the file; passwords that are wrong change nothing;
+/// nobody to ask is said; logout forgets one; a file of docker's early days counts.
+#[test]
+fn s9_02_login_matrix() {
+    for client in BOTH {
+        let daemon = with(&[]);
+        let parties = Parties::new(&["127.0.0.1"]);
+        let users = Some(format!("{ALICE}\n{BOB}"));
+        let tls = Some(parties.server());
+        let options = RegistryOptions { users: users.clone(), ..RegistryOptions::default() };
+        let registries = [
+            Registry::beside(&daemon, &options),
+            Registry::beside(&daemon, &RegistryOptions { tls, ..options.clone() }),
+            Registry::beside(&daemon, &options),
+        ];
+        let names: Vec<String> = registries.iter().map(Registry::domain).collect();
+        for name in &names {
+            login(&daemon, client, "alice", "secret", name)
+                .ok()
+                .says("Login Succeeded")
+                .complains("stored unencrypted")
+                .done();
+        }
+        let path = daemon.path().join("config/config.json");
+        let keys = |path: &Path| -> Vec<String> {
+            let auths = file_config(path)["auths"].clone();
+            auths.as_object().map(|auths| auths.keys().cloned().collect()).unwrap_or_default()
+        };
+        let mut sorted = names.clone();
+        sorted.sort();
+        let mut known = keys(&path);
+        known.sort();
+        assert_eq!(known, sorted);
+        let text = std::fs::read_to_string(&path).expect("config.json");
+        assert!(!text.contains("secret"), "{text}");
+        let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(&path).expect("config.json"));
+        assert_eq!(mode & 0o777, 0o600);
+        login(&daemon, client, "alice", "wrong", &names[0]).exits(1).complains("401 Unauthorized").done();
+        assert_eq!(std::fs::read_to_string(&path).expect("config.json"), text);
+        daemon
+            .run(client, &["login", "-u", "bob", "127.0.0.1:1"])
+            .exits(1)
+            .complains("Cannot perform an interactive login from a non TTY device")
+            .done();
+        daemon
+            .run(client, &["login", "-u", "bob", "-p", "word", "--password-stdin", &names[0]])
+            .exits(1)
+            .complains("--password-stdin")
+            .done();
+        daemon.run(client, &["login", &names[1]]).ok().says("Login Succeeded").done();
+        daemon.run(client, &["logout", &names[1]]).ok().says("Removing login credentials for").done();
+        assert!(!keys(&path).contains(&names[1]) && keys(&path).len() == 2);
+        // An entry of before the file had sections.
+        if client == Client::Minke {
+            std::fs::remove_file(&path).expect("remove config.json");
+            let old = serde_json::json!({names[0].clone(): {"auth": "YWxpY2U6c2VjcmV0", "email": "a@b.c"}});
+            std::fs::write(daemon.path().join(".dockercfg"), old.to_string()).expect("write .dockercfg");
+            daemon.run(client, &["login", &names[0]]).ok().says("Login Succeeded").done();
+            assert_eq!(keys(&path), [names[0].clone()]);
+        }
+    }
+}
+
+/// 9B-04: credentials in a helper, for all registries or for one, never in the file.
+#[test]
+fn credential_helpers_keep_what_the_file_does_not() {
+    for client in BOTH {
+        let daemon = with(&["busybox"]);
+        let users = Some(ALICE.to_owned());
+        let registry = Registry::beside(&daemon, &RegistryOptions { users, ..RegistryOptions::default() });
+        let bin = daemon.path().join("bin");
+        registry_parts::write_helper(&bin, &daemon.path().join("kept"));
+        let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default());
+        let run = |args: &[&str], input: &str| {
+            let mut command = daemon.command(client, args);
+            command.env("PATH", &path);
+            Run::new(command, input.as_bytes())
+        };
+        let config = daemon.path().join("config");
+        std::fs::create_dir_all(&config).expect("the config's directory");
+        for settings in [
+            serde_json::json!({"credsStore": "test"}),
+            serde_json::json!({"credHelpers": {registry.domain(): "test"}, "credsStore": "missing"}),
+        ] {
+            std::fs::write(config.join("config.json"), settings.to_string()).expect("write config.json");
+            let args = ["login", "-u", "alice", "--password-stdin", &registry.domain()];
+            let done = run(&args, "secret").ok().says("Login Succeeded");
+            assert!(!done.stderr.contains("unencrypted"), "{done}");
+            let text = std::fs::read_to_string(config.join("config.json")).expect("config.json");
+            assert!(!text.contains("YWxpY2U6c2VjcmV0") && text.contains(&registry.domain()), "{text}");
+            let name = registry.named("alice/x");
+            daemon.minke(&["tag", "busybox", &name]).ok().done();
+            run(&["push", &name], "").ok().done();
+            run(&["logout", &registry.domain()], "").ok().done();
+            let anonymous = run(&["push", &name], "");
+            assert_eq!(anonymous.code, 1, "{anonymous}");
+        }
+    }
+}
+
+/// S9-3 (9C-14; 9B-10, 9B-19 to 9B-22): a private repository is there for its owner alone, and nobody else learns that it is.
+#[test]
+fn s9_03_private_repository() {
+    for client in BOTH {
+        let (owner, stranger) = (with(&["busybox"]), with(&[]));
+        let hub = hub(&[&owner, &stranger], &["alice/private"]);
+        let name = format!("{}/alice/private", hub.domain());
+        owner.minke(&["tag", "busybox", &name]).ok().done();
+        login(&owner, client, "alice", "secret", &hub.domain()).ok().done();
+        owner.run(client, &["push", &name]).ok().done();
+        let missing = format!("{}/alice/nothing", hub.domain());
+        let told = |name: &str| {
+            let refused = stranger.run(client, &["pull", name]).exits(1);
+            assert!(!refused.stderr.is_empty(), "{refused}");
+            refused.stderr.replace(name, "NAME")
+        };
+        assert_eq!(told(&name), told(&missing));
+        stranger.run(client, &["run", "--rm", &name, "true"]).exits(125).done();
+        login(&stranger, client, "alice", "secret", &hub.domain()).ok().done();
+        stranger.run(client, &["run", "--rm", &name, "echo", "let in"]).ok().says("let in").done();
+    }
+}
+
+/// S9-5 (9C-15 to 9C-25; 9B-24, 9B-27 to 9B-29): from one registry to a private one and back; what it keeps outlives it.
+#[test]
+fn s9_05_copy_to_a_private_registry_and_consume() {
+    for client in BOTH {
+        let daemon = with(&["busybox"]);
+        let registry = open(&daemon);
+        daemon.minke(&["create", "--name", "maker", "busybox"]).ok().done();
+        let label = "LABEL dia_exercise=ch9_registry_bound";
+        daemon.minke(&["commit", "-c", label, "maker", "dockerinaction/ch9_registry_bound"]).ok().done();
+        daemon.minke(&["rm", "maker"]).ok().done();
+        let own = registry.named("dockerinaction/ch9_registry_bound");
+        let list = || {
+            let filter = "label=dia_exercise=ch9_registry_bound";
+            let args = ["images", "-f", filter, "--format", "{{.Repository}}"];
+            let mut names: Vec<String> =
+                daemon.run(client, &args).ok().stdout.lines().map(str::to_owned).collect();
+            names.sort();
+            names
+        };
+        let id = daemon.inspect("dockerinaction/ch9_registry_bound", "{{.Id}}");
+        daemon.run(client, &["tag", "dockerinaction/ch9_registry_bound", &own]).ok().done();
+        assert_eq!(list().len(), 2);
+        daemon.run(client, &["push", &own]).ok().done();
+        assert!(registry.storage().join("docker/registry/v2/repositories/dockerinaction").is_dir());
+        daemon.run(client, &["rmi", "dockerinaction/ch9_registry_bound", &own]).ok().says("Deleted: ").done();
+        assert!(list().is_empty());
+        daemon.run(client, &["pull", &own]).ok().done();
+        assert_eq!(list(), std::slice::from_ref(&own));
+        assert_eq!(daemon.inspect(&own, "{{.Id}}"), id);
+        // Another registry on the same directory has it again.
+        let storage = Some(registry.storage().to_owned());
+        let second = Registry::beside(&daemon, &RegistryOptions { storage, ..RegistryOptions::default() });
+        daemon.run(client, &["rmi", &own]).ok().done();
+        let again = second.named("dockerinaction/ch9_registry_bound");
+        daemon.run(client, &["pull", &again]).ok().done();
+        assert_eq!(daemon.inspect(&again, "{{.Id}}"), id);
+    }
+}
+
+/// S9-6 (9B-27, 9B-30): without TLS only on this machine, until the settings say otherwise.
+#[test]
+fn s9_06_insecure_refusal() {
+    let mut daemon = with(&["busybox"]);
+    if daemon.is_peer() {
+        return;
+    }
+    let address = registry_parts::give_address(&daemon);
+    let registry = Registry::beside(
+        &daemon,
+        &RegistryOptions { address: "0.0.0.0".parse().expect("an address"), ..RegistryOptions::default() },
+    );
+    let port = registry.domain().rsplit(':').next().unwrap_or_default().to_owned();
+    let (far, near) = (format!("{address}:{port}/x"), format!("localhost:{port}/x"));
+    daemon.minke(&["tag", "busybox", &near]).ok().done();
+    daemon.minke(&["tag", "busybox", &far]).ok().done();
+    daemon.minke(&["push", &near]).ok().done();
+    for client in BOTH {
+        daemon
+            .run(client, &["pull", &far])
+            .exits(1)
+            .complains("http: server gave HTTP response to HTTPS client")
+            .done();
+        daemon.run(client, &["push", &far]).exits(1).complains("HTTPS client").done();
+        daemon.run(client, &["pull", &near]).ok().done();
+    }
+    let file = daemon.path().join("daemon.json");
+    let settings = |insecure: &[String]| {
+        let document = serde_json::json!({"insecure-registries": insecure});
+        std::fs::write(&file, document.to_string()).expect("write daemon.json");
+    };
+    settings(&[]);
+    daemon.terminate();
+    daemon.set_args(&["--config-file", &file.to_string_lossy()]);
+    daemon.spawn();
+    daemon.minke(&["pull", &far]).exits(1).done();
+    for allowed in [format!("{address}:{port}"), format!("{address}/24")] {
+        settings(&[allowed]);
+        registry_parts::reload(&daemon);
+        for client in BOTH {
+            daemon.run(client, &["pull", &far]).ok().done();
+            daemon.run(client, &["push", &far]).ok().done();
+        }
+        settings(&[]);
+        registry_parts::reload(&daemon);
+        daemon.minke(&["pull", &far]).exits(1).done();
+    }
+}
+
+/// 9B-26: a registry's own authority in `certs.d`, a certificate for the client, and nobody in between.
+#[test]
+fn private_authorities_and_client_certificates() {
+    let daemon = with(&["busybox"]);
+    if daemon.is_peer() {
+        return;
+    }
+    let address = registry_parts::give_address(&daemon);
+    let parties = Parties::new(&[&address]);
+    let registry = Registry::beside(
+        &daemon,
+        &RegistryOptions {
+            address: address.parse().expect("an address"),
+            tls: Some(parties.server()),
+            clients: Some(parties.authority.clone()),
+            ..RegistryOptions::default()
+        },
+    );
+    let name = registry.named("x");
+    daemon.minke(&["tag", "busybox", &name]).ok().done();
+    daemon.minke(&["push", &name]).exits(1).complains("x509: certificate signed by unknown authority").done();
+    let trusted = registry_parts::Trusted::new(&registry.domain());
+    trusted.add("ca.crt", &parties.authority);
+    // It is known now, and wants to know who is there.
+    let refused = daemon.minke(&["push", &name]).exits(1);
+    assert!(!refused.stderr.contains("unknown authority"), "{refused}");
+    let (certificate, key) = parties.client();
+    trusted.add("client.cert", &certificate);
+    daemon.minke(&["push", &name]).exits(1).complains("missing key").done();
+    trusted.add("client.key", &key);
+    for client in BOTH {
+        daemon.run(client, &["push", &name]).ok().done();
+        daemon.run(client, &["pull", &name]).ok().done();
+    }
+}
+
+/// S9-7 without the FTP server (9C-28, 9C-32 to 9C-34; 9B-31, 9B-34): an image as a file by another way, the same when it is back.
+#[test]
+fn s9_07_images_as_files() {
+    for client in BOTH {
+        let daemon = with(&["busybox"]);
+        let id = daemon.inspect("busybox", "{{.Id}}");
+        let file = daemon.path().join("registry.2.tar");
+        let file = file.to_string_lossy();
+        daemon.run(client, &["tag", "busybox", "registry:2"]).ok().done();
+        let saved = daemon.run(client, &["save", "-o", &file, "registry:2"]).ok();
+        assert_eq!(saved.stdout, "");
+        daemon.run(client, &["create", "--name", "user", "registry:2"]).ok().done();
+        daemon.run(client, &["rmi", "busybox"]).ok().done();
+        daemon.run(client, &["rmi", "registry:2"]).exits(1).complains("conflict").done();
+        daemon.run(client, &["rm", "user"]).ok().done();
+        daemon.run(client, &["rmi", "registry:2"]).ok().done();
+        daemon.run(client, &["load", "-i", &file]).ok().says("Loaded image: registry:2").done();
+        assert_eq!(daemon.inspect("registry:2", "{{.Id}}"), id);
+    }
+}
+
+/// S9-8 (9C-35; 9B-32, 9B-33): a flattened file has no history and nothing that was deleted.
+#[test]
+fn s9_08_flattened_file_path() {
+    for client in BOTH {
+        let daemon = with(&["busybox"]);
+        layered(&daemon, "busybox", "echo hidden > /secret", "one");
+        layered(&daemon, "one", "rm /secret", "two");
+        let (saved, flat) = (daemon.path().join("saved.tar"), daemon.path().join("flat.tar"));
+        let (saved, flat) = (saved.to_string_lossy(), flat.to_string_lossy());
+        daemon.run(client, &["save", "-o", &saved, "two"]).ok().done();
+        daemon.run(client, &["create", "--name", "flat", "two"]).ok().done();
+        daemon.run(client, &["export", "-o", &flat, "flat"]).ok().done();
+        daemon.run(client, &["rm", "flat"]).ok().done();
+        let holds = |file: &str| {
+            let bytes = std::fs::read(file).expect("the archive");
+            registry_parts::names_in(&bytes).iter().any(|name| name.ends_with("secret"))
+        };
+        assert!(
+            registry_parts::layers_of(Path::new(&*saved))
+                .iter()
+                .any(|layer| { registry_parts::names_in(layer).iter().any(|name| name == "secret") })
+        );
+        assert!(!holds(&flat));
+        daemon.run(client, &["import", &flat, "flat"]).ok().done();
+        let layers = daemon.inspect("flat", "{{len .RootFS.Layers}} {{.Config.Cmd}} {{.Config.Env}}");
+        assert!(layers.starts_with("1 []") || layers.starts_with("1 <no value>"), "{layers}");
+        daemon.run(client, &["import", "-c", "CMD [\"true\"]", &flat, "changed"]).ok().done();
+        daemon.run(client, &["run", "--rm", "changed"]).ok().done();
+    }
+}
+
+/// S9-10 (9B-11): by digest; a flipped byte and another manifest are refused, and nothing gets a name.
+#[test]
+fn s9_10_integrity() {
+    for client in BOTH {
+        let daemon = with(&["busybox"]);
+        let registry = open(&daemon);
+        let name = registry.named("x");
+        daemon.minke(&["tag", "busybox", &name]).ok().done();
+        let digest = pushed_digest(&daemon.run(client, &["push", &name]).ok());
+        let by_digest = format!("{name}@{digest}");
+        daemon.run(client, &["rmi", "-f", "busybox", &name]).ok().done();
+        daemon.run(client, &["pull", &by_digest]).ok().says(&format!("Digest: {digest}")).done();
+        daemon.run(client, &["run", "--rm", &by_digest, "true"]).ok().done();
+        daemon.run(client, &["rmi", "-f", &by_digest]).ok().done();
+        assert_eq!(daemon.minke(&["images", "-aq"]).ok().text(), "");
+        let blobs = registry.storage().join("docker/registry/v2/blobs/sha256");
+        registry_parts::flip_largest(&blobs);
+        daemon.run(client, &["pull", &name]).exits(1).done();
+        assert_eq!(daemon.minke(&["images", "-aq"]).ok().text(), "");
+        let hex = digest.trim_start_matches("sha256:");
+        let manifest = blobs.join(&hex[..2]).join(hex).join("data");
+        std::fs::write(&manifest, "{\"schemaVersion\": 2}").expect("another manifest");
+        daemon.run(client, &["pull", &by_digest]).exits(1).done();
+        assert_eq!(daemon.minke(&["images", "-aq"]).ok().text(), "");
+    }
+}
+
+/// S9-11 (9B-09): only what is missing travels, and several at once.
+#[test]
+fn s9_11_layer_economy_and_parallelism() {
+    for client in BOTH {
+        let (daemon, fresh) = (with(&["busybox"]), with(&[]));
+        let registry = open(&daemon);
+        layered(&daemon, "busybox", "echo base > /base", "base");
+        layered(&daemon, "base", "echo 1 > /top", &registry.named("x:1"));
+        layered(&daemon, "base", "echo 2 > /top", &registry.named("x:2"));
+        daemon.run(client, &["push", &registry.named("x:1")]).ok().done();
+        let uploads = || registry.requests("\"PATCH /v2/x/blobs/uploads/");
+        let before = uploads();
+        let second = daemon.run(client, &["push", &registry.named("x:2")]).ok();
+        assert_eq!(second.stdout.matches("Layer already exists").count(), 2, "{second}");
+        // The layer and the configuration.
+        assert_eq!(uploads() - before, 2, "{}", registry.log());
+        let mut last = "base".to_owned();
+        for number in 0..5 {
+            let next = format!("deep{number}");
+            layered(&daemon, &last, &format!("echo {number} > /n{number}"), &next);
+            last = next;
+        }
+        daemon.minke(&["tag", &last, &registry.named("deep")]).ok().done();
+        daemon.run(client, &["push", &registry.named("deep")]).ok().done();
+        // Somebody else, to whom everything is new, on the same data.
+        let storage = Some(registry.storage().to_owned());
+        let there = Registry::beside(&fresh, &RegistryOptions { storage, ..RegistryOptions::default() });
+        fresh.run(client, &["pull", &there.named("x:1")]).ok().done();
+        let gets = |name: &str| there.requests(&format!("\"GET /v2/{name}/blobs/sha256:"));
+        let pulled = fresh.run(client, &["pull", &there.named("deep")]).ok();
+        assert_eq!(pulled.stdout.matches("Already exists").count(), 2, "{pulled}");
+        assert_eq!(gets("deep"), 6, "{}", there.log());
+    }
+}
+
+/// S9-12 (9B-13; 9C-18): every tag from one registry to another, with the digests it had; by skopeo as well.
+#[test]
+fn s9_12_host_migration() {
+    for client in BOTH {
+        let daemon = with(&["busybox"]);
+        let (old, new) = (open(&daemon), open(&daemon));
+        layered(&daemon, "busybox", "echo 1 > /top", &old.named("team/x:1"));
+        daemon.minke(&["tag", "busybox", &old.named("team/x:base")]).ok().done();
+        daemon.run(client, &["push", "-a", &old.named("team/x")]).ok().done();
+        daemon
+            .minke(&["rmi", "-f", "busybox", &old.named("team/x:1"), &old.named("team/x:base")])
+            .ok()
+            .done();
+        daemon.run(client, &["pull", "-a", &old.named("team/x")]).ok().done();
+        for tag in ["1", "base"] {
+            let (from, to) = (old.named(&format!("team/x:{tag}")), new.named(&format!("team/x:{tag}")));
+            daemon.run(client, &["tag", &from, &to]).ok().done();
+            daemon.run(client, &["push", &to]).ok().done();
+            assert_eq!(skopeo_digest(&daemon, &from), skopeo_digest(&daemon, &to));
+        }
+        let third = open(&daemon);
+        let mut copy = daemon.in_netns("skopeo");
+        copy.args(["copy", "-q", "--src-tls-verify=false", "--dest-tls-verify=false"])
+            .arg(format!("docker://{}", old.named("team/x:1")))
+            .arg(format!("docker://{}", third.named("team/x:1")));
+        Run::new(copy, b"").ok().done();
+        daemon.run(client, &["pull", &third.named("team/x:1")]).ok().done();
+        let ids = [&old, &third].map(|at| daemon.inspect(&at.named("team/x:1"), "{{.Id}}"));
+        assert_eq!(ids[0], ids[1]);
+    }
+}
+
+fn skopeo_digest(daemon: &Daemon, name: &str) -> String {
+    let mut command = daemon.in_netns("skopeo");
+    command
+        .args(["inspect", "--tls-verify=false", "--format", "{{.Digest}}"])
+        .arg(format!("docker://{name}"));
+    Run::new(command, b"").ok().text().to_owned()
+}
+
+/// 9B-25, 9P-02: a mirror of the hub is asked first, and made up for when it fails.
+#[test]
+fn a_mirror_stands_in_for_the_hub() {
+    let mut daemon = with(&["busybox"]);
+    if daemon.is_peer() {
+        return;
+    }
+    let registry = open(&daemon);
+    daemon.minke(&["tag", "busybox", &registry.named("library/greeting:1")]).ok().done();
+    daemon.minke(&["push", &registry.named("library/greeting:1")]).ok().done();
+    daemon.terminate();
+    daemon.set_args(&[
+        "--registry-mirror",
+        "http://127.0.0.1:1",
+        "--registry-mirror",
+        &format!("http://{}", registry.domain()),
+    ]);
+    daemon.spawn();
+    for client in BOTH {
+        daemon.run(client, &["pull", "greeting:1"]).ok().done();
+        daemon.run(client, &["run", "--rm", "greeting:1", "true"]).ok().done();
+        daemon.run(client, &["rmi", "greeting:1"]).ok().done();
+    }
+    let info: Value = daemon.docker(&["info", "--format", "{{json .RegistryConfig.Mirrors}}"]).ok().json();
+    assert_eq!(info.as_array().map(Vec::len), Some(2), "{info}");
+}
+
+/// 9B-25: through a proxy, which is not asked for what is on this machine.
+#[test]
+fn a_proxy_is_used_for_what_is_far_away() {
+    let mut daemon = with(&["busybox"]);
+    if daemon.is_peer() {
+        return;
+    }
+    let proxy = registry_parts::Proxy::beside(&daemon);
+    daemon.terminate();
+    daemon.set_args(&[
+        "--http-proxy",
+        &proxy.address(),
+        "--https-proxy",
+        &proxy.address(),
+        "--no-proxy",
+        "no.example",
+    ]);
+    daemon.spawn();
+    let registry = open(&daemon);
+    daemon.minke(&["tag", "busybox", &registry.named("x")]).ok().done();
+    daemon.minke(&["push", &registry.named("x")]).ok().done();
+    daemon.minke(&["pull", "far.example/x"]).exits(1).done();
+    daemon.minke(&["pull", "no.example/x"]).exits(1).done();
+    let asked = proxy.asked();
+    assert!(asked.iter().any(|line| line.starts_with("CONNECT far.example:443")), "{asked:?}");
+    assert!(
+        asked.iter().all(|line| !line.contains("127.0.0.1") && !line.contains("no.example")),
+        "{asked:?}"
+    );
+    let info = daemon.docker(&["info", "--format", "{{.HTTPProxy}}"]).ok();
+    assert_eq!(info.text(), proxy.address());
+}
+
+/// 9C-16, 9C-26: what is not there is said in docker's words.
+#[test]
+fn what_cannot_be_pulled_is_said_in_docker_s_words() {
+    for client in BOTH {
+        let daemon = with(&["busybox"]);
+        let users = Some(ALICE.to_owned());
+        let (free, shut) = (
+            open(&daemon),
+            Registry::beside(&daemon, &RegistryOptions { users, ..RegistryOptions::default() }),
+        );
+        let missing = free.named("nothing");
+        daemon
+            .run(client, &["pull", &missing])
+            .exits(1)
+            .complains(&format!(
+                "manifest for {missing}:latest not found: manifest unknown: manifest unknown"
+            ))
+            .done();
+        daemon
+            .run(client, &["pull", &shut.named("x")])
+            .exits(1)
+            .complains("no basic auth credentials")
+            .done();
+        daemon.minke(&["tag", "busybox", &shut.named("x")]).ok().done();
+        daemon
+            .run(client, &["push", &shut.named("x")])
+            .exits(1)
+            .complains("no basic auth credentials")
+            .done();
+        let gone = free.domain();
+        drop(free);
+        daemon
+            .run(client, &["pull", &format!("{gone}/x")])
+            .exits(1)
+            .complains(&format!("Get \"http://{gone}/v2/\": dial tcp {gone}: connect: connection refused"))
+            .done();
+    }
+}
+
+/// What `docker manifest` and others ask: `GET /distribution/NAME/json`.
+#[test]
+fn a_name_s_descriptor_and_platforms_are_told() {
+    let daemon = with(&["busybox"]);
+    let registry = open(&daemon);
+    let name = registry.named("x:1");
+    daemon.minke(&["tag", "busybox", &name]).ok().done();
+    let digest = pushed_digest(&daemon.minke(&["push", &name]).ok());
+    let mut curl = std::process::Command::new("curl");
+    curl.args(["-sS", "--unix-socket"]).arg(daemon.host().trim_start_matches("unix://"));
+    curl.arg(format!("http://d/v1.44/distribution/{name}/json"));
+    let told = Run::new(curl, b"").ok().json();
+    assert_eq!(told["Descriptor"]["digest"], digest);
+    assert_eq!(told["Platforms"][0]["os"], "linux");
+}
+
+/// Fixtures are from Debian's packages, as is the registry.
+#[test]
+fn the_registry_is_the_real_one() {
+    assert!(tools::on_path("docker-registry"), "docker-registry (Debian: docker-registry)");
+    assert!(fixtures::archive("busybox").exists());
+    let daemon = with(&[]);
+    let registry = open(&daemon);
+    let mut curl = daemon.in_netns("curl");
+    curl.args(["-sSi", &format!("http://{}/v2/", registry.domain())]);
+    wait_until("the registry says what it is", std::time::Duration::from_secs(5), || {
+        registry.log().contains("listening on")
+    });
+    Run::new(curl, b"").ok().says("200 OK").done();
+}
