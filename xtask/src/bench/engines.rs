@@ -204,6 +204,14 @@ impl Peers {
         }
     }
 
+    /// A process of that namespace.
+    pub(crate) fn host_pid(&self, engine: Engine) -> u32 {
+        match self.minke_netns {
+            Some(pid) if matches!(engine, Engine::Minke | Engine::DockerCli) => pid,
+            _ => std::process::id(),
+        }
+    }
+
     pub(crate) fn has(&self, engine: Engine) -> bool {
         self.find_participant(engine).is_ok()
     }

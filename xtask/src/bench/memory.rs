@@ -110,6 +110,27 @@ pub(crate) fn docker_daemons_now(host: &str) -> Result<Vec<u32>> {
     docker_daemons(&read_processes(), host)
 }
 
+/// What a daemon holds at most while it pulls (gzip, zstd), loads and saves 500 MB.
+pub(crate) fn in_transfer(peers: &mut Peers, daemon: Option<&PrivateDaemon>) -> Weight {
+    let mut weight = Weight::new(
+        "engine at most, resident, while it pulls, loads and saves 500 MB (dockerd alone)",
+        Bound::Kilobytes { at_most: 150_000, stretch: 80_000 },
+    );
+    for engine in [Engine::Minke, Engine::Docker] {
+        let pid = match (engine, daemon) {
+            (Engine::Minke, Some(daemon)) => Ok(daemon.pid()),
+            (Engine::Docker, _) if peers.has(engine) => docker_daemons_now(&peers.docker_host)
+                .and_then(|pids| pids.first().copied().context("no dockerd")),
+            _ => continue,
+        };
+        match pid.and_then(|pid| super::images::at_most(peers, engine, pid)) {
+            Ok(held) => weight.add(engine, held, String::new()),
+            Err(error) => weight.fail(engine, format!("{error:#}")),
+        }
+    }
+    weight
+}
+
 fn docker_daemons(processes: &[Process], host: &str) -> Result<Vec<u32>> {
     let path =
         host.strip_prefix("unix://").context("Docker's memory is read on this machine only: unix://")?;

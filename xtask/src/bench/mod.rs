@@ -11,6 +11,7 @@ mod binaries;
 mod bundle;
 mod daemon;
 mod engines;
+mod images;
 mod log_lines;
 mod memory;
 mod network;
@@ -61,6 +62,7 @@ pub(crate) fn main(args: &[String]) -> Result<()> {
         report.add_weight(weight);
         step::say(&report.last_line());
     }
+    images::tear_down();
     drop(peers);
     if let Some(daemon) = &mut daemon {
         daemon.stop()?;
@@ -113,6 +115,9 @@ fn weigh(peers: &mut Peers, daemon: Option<&PrivateDaemon>, options: &Options) -
         // What the rows before stirred up has settled by then.
         std::thread::sleep(Duration::from_secs(2));
         weights.push(memory::at_rest(peers, daemon));
+    }
+    if options.wants_row("transfer-memory") {
+        weights.push(memory::in_transfer(peers, daemon));
     }
     if options.wants_row("log-lines-cpu") {
         weights.push(log_lines::weigh(peers, daemon));

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::engines::{Engine, Peers};
+use super::images;
 use super::log_lines;
 use super::network;
 use super::traffic;
@@ -41,7 +42,7 @@ impl Row {
 }
 
 /// Rows that weigh instead of timing.
-const WEIGHTS: [&str; 4] = ["keeper-memory", "engine-memory", "binaries", "log-lines-cpu"];
+const WEIGHTS: [&str; 5] = ["keeper-memory", "engine-memory", "transfer-memory", "binaries", "log-lines-cpu"];
 
 pub(crate) fn keys() -> Vec<&'static str> {
     all().iter().map(|row| row.key).chain(WEIGHTS).collect()
@@ -222,6 +223,27 @@ pub(crate) fn all() -> Vec<Row> {
                 of_docker(5.0, 8.0),
                 log_lines::sample,
             )
+        },
+        Row {
+            heavy: true,
+            ..row(
+                "pull-gzip",
+                "`pull` of 500 MB in ten layers from a registry on loopback, gzip",
+                of_docker(2.0, 3.0),
+                images::pull_gzip,
+            )
+        },
+        Row { heavy: true, ..row("pull-zstd", "the same, zstd", of_docker(2.0, 3.0), images::pull_zstd) },
+        Row {
+            heavy: true,
+            clean: images::clean,
+            ..row("load", "`load` of those 500 MB, layers not compressed", of_docker(2.0, 3.0), images::load)
+        },
+        Row {
+            heavy: true,
+            prepare: images::prepare_save,
+            clean: images::clean,
+            ..row("save", "`save` of them to a file", of_docker(2.0, 3.0), images::save)
         },
         Row {
             heavy: true,

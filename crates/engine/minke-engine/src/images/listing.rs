@@ -195,13 +195,16 @@ impl Images {
             .collect();
         // The images it was made of here are known by the steps they end with.
         let catalogue = self.read();
-        let mut step_of = Some(image);
-        for item in &mut items {
-            let Some(known) = step_of else { break };
-            let (tags, _digests) = catalogue.familiar_names(&known.id);
-            item.id.clone_from(&known.id);
-            item.tags = (!tags.is_empty()).then_some(tags);
-            step_of = known.parent.as_ref().and_then(|parent| catalogue.by_id.get(parent)).cloned();
+        let total = items.len();
+        let mut known = Some(image);
+        while let Some(made) = known {
+            let row = row_of(total, made.config.history.len());
+            if let Some(item) = row.and_then(|row| items.get_mut(row)) {
+                let (tags, _digests) = catalogue.familiar_names(&made.id);
+                item.id.clone_from(&made.id);
+                item.tags = (!tags.is_empty()).then_some(tags);
+            }
+            known = made.parent.as_ref().and_then(|parent| catalogue.by_id.get(parent)).cloned();
         }
         Ok(items)
     }
@@ -214,6 +217,11 @@ impl Images {
             .image_history(&self.stored(image)?)
             .map_err(|source| Error::failed(format!("read image {}", image.id), source))
     }
+}
+
+/// Where the newest of an ancestor's steps stands among all steps, newest first.
+fn row_of(all: usize, own: usize) -> Option<usize> {
+    if own == 0 { None } else { all.checked_sub(own) }
 }
 
 /// Whether a name passes a `reference` filter: a glob over the familiar name, with or without its tag.
@@ -249,5 +257,18 @@ fn wire_config(image: &Image) -> ImageConfig {
         }),
         on_build: Some(own.on_build.clone()).filter(|list| !list.is_empty()),
         shell: own.shell.clone().map(StrSlice),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ancestor_stands_where_its_own_history_begins() {
+        assert_eq!(row_of(7, 7), Some(0), "the image itself");
+        assert_eq!(row_of(7, 2), Some(5), "a base below five steps of a build");
+        assert_eq!(row_of(7, 0), None, "one that says nothing of its making");
+        assert_eq!(row_of(1, 2), None, "one that says more than its child");
     }
 }
