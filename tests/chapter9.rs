@@ -628,6 +628,60 @@ fn a_name_s_descriptor_and_platforms_are_told() {
     assert_eq!(told["Platforms"][0]["os"], "linux");
 }
 
+/// `manifest` says and pushes byte for byte what docker's CLI does, which asks the registry itself.
+#[test]
+fn manifests_are_shown_and_lists_pushed_as_docker_s_cli_does() {
+    let daemon = with(&["busybox"]);
+    if daemon.is_peer() {
+        return;
+    }
+    let registry = open(&daemon);
+    let [one, two, list, missing] =
+        ["t/x:1", "t/x:2", "t/list:1", "t/nothing"].map(|name| registry.named(name));
+    layered(&daemon, "busybox", "echo 2 > /two", &two);
+    daemon.minke(&["tag", "busybox", &one]).ok().done();
+    daemon.minke(&["push", "-a", &registry.named("t/x")]).ok().done();
+    let script: &[&[&str]] = &[
+        &["inspect", "--insecure", &one],
+        &["inspect", "--insecure", "-v", &one],
+        &["inspect", "--insecure", &missing],
+        &["create", "--insecure", &list, &one],
+        &["create", "--insecure", &list, &two],
+        &["create", "--insecure", "--amend", &list, &two],
+        &["annotate", "--arch", "arm64", "--variant", "v8", &list, &two],
+        &["annotate", &list, &missing],
+        &["inspect", &list],
+        &["inspect", &list, &two],
+        &["push", "--insecure", &list],
+        &["rm", &list],
+        &["rm", &list],
+        &["inspect", "--insecure", &list],
+        &["inspect", "--insecure", "-v", &list],
+        &["create", "--insecure", &registry.named("t/other"), &list],
+    ];
+    let said = BOTH.map(|client| {
+        let mut all = Vec::new();
+        for args in script {
+            // docker's CLI speaks to the registry from where it runs.
+            let command = daemon.command(client, &[&["manifest"], *args].concat());
+            let mut inside = daemon.in_netns(&command.get_program().to_string_lossy());
+            inside.args(command.get_args());
+            for (name, value) in command.get_envs() {
+                match value {
+                    Some(value) => inside.env(name, value),
+                    None => inside.env_remove(name),
+                };
+            }
+            let run = Run::new(inside, b"");
+            all.push((args.join(" "), run.code, run.stdout, run.stderr));
+        }
+        all
+    });
+    for (own, docker) in said[0].iter().zip(&said[1]) {
+        assert_eq!(own, docker);
+    }
+}
+
 /// Fixtures are from Debian's packages, as is the registry.
 #[test]
 fn the_registry_is_the_real_one() {

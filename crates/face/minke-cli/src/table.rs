@@ -25,13 +25,14 @@ impl Section {
 const COMMON: [&str; 6] = ["run", "exec", "ps", "images", "version", "info"];
 
 /// Groups and what they are about.
-pub(crate) const GROUPS: [(&str, &str); 9] = [
+pub(crate) const GROUPS: [(&str, &str); 10] = [
     ("builder", "Look after builds and their cache"),
     ("buildx", "Build images, under docker's newer name"),
     ("completion", "Write a completion script for a shell"),
     ("container", "Look after containers"),
     ("context", "Look after contexts"),
     ("image", "Look after images"),
+    ("manifest", "Look after manifests and lists of them"),
     ("network", "Look after networks"),
     ("system", "Look after the engine"),
     ("volume", "Look after volumes"),

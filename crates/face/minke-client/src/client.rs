@@ -169,6 +169,13 @@ impl<'a> Request<'a> {
         self.header("Content-Type", "application/json")
     }
 
+    /// A body of any kind.
+    #[must_use]
+    pub fn body(mut self, content_type: &str, body: Vec<u8>) -> Self {
+        self.body = Some(body);
+        self.header("Content-Type", content_type)
+    }
+
     /// Asks to turn the connection into a raw stream.
     #[must_use]
     pub fn upgrading(self) -> Self {

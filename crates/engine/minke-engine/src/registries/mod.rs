@@ -2,6 +2,7 @@
 //!
 //! The protocol is `minke-registry`'s; pulling and pushing are the images'.
 
+mod lists;
 mod search;
 mod wire;
 
@@ -70,25 +71,6 @@ impl Registries {
             },
             platforms,
         })
-    }
-
-    /// The document itself that a name stands for.
-    pub async fn manifest(&self, name: &str, auth: Option<&AuthConfig>) -> Result<FetchedManifest> {
-        let reference = parse(name)?;
-        fetch(&self.repository(&reference, auth), &reference).await
-    }
-
-    /// Puts a document of manifests there; what it names is there already.
-    pub async fn put_manifest(
-        &self,
-        name: &str,
-        media_type: &str,
-        bytes: Vec<u8>,
-        auth: Option<&AuthConfig>,
-    ) -> Result<minke_base::Digest> {
-        let reference = parse(name)?;
-        let repository = self.repository(&reference, auth);
-        repository.put_manifest(&selector(&reference), media_type, bytes.into()).await.map_err(failed)
     }
 }
 

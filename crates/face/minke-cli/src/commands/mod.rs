@@ -26,6 +26,7 @@ pub(crate) mod load;
 pub(crate) mod login;
 pub(crate) mod logs;
 pub(crate) mod man;
+pub(crate) mod manifest;
 pub(crate) mod mounts;
 pub(crate) mod network;
 pub(crate) mod network_list;
@@ -95,6 +96,11 @@ pub(crate) const ALL: &[&Command] = &[
     &save::SAVE,
     &login::LOGIN,
     &search::SEARCH,
+    &manifest::INSPECT,
+    &manifest::CREATE,
+    &manifest::ANNOTATE,
+    &manifest::PUSH,
+    &manifest::RM,
     &login::LOGOUT,
     &network::CREATE,
     &network_list::LS,

@@ -154,11 +154,14 @@ pub(crate) fn text(status: StatusCode, content_type: &'static str, text: impl In
 }
 
 /// A document of a registry, as it is there.
-pub(crate) fn document(media_type: &str, digest: &str, bytes: Bytes) -> Outcome {
+pub(crate) fn document(media_type: &str, digest: &str, platforms: &str, bytes: Bytes) -> Outcome {
     let mut response = typed(StatusCode::OK, "application/octet-stream", Body::Full(bytes));
-    for (name, value) in
-        [(CONTENT_TYPE, media_type), (HeaderName::from_static("docker-content-digest"), digest)]
-    {
+    let named = HeaderName::from_static;
+    for (name, value) in [
+        (CONTENT_TYPE, media_type),
+        (named("docker-content-digest"), digest),
+        (named("minke-platforms"), platforms),
+    ] {
         if let Ok(value) = HeaderValue::from_str(value) {
             response.headers_mut().insert(name, value);
         }

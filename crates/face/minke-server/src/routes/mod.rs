@@ -44,12 +44,9 @@ pub(crate) async fn dispatch(shared: &Shared, call: Call, path: &[&str]) -> Resu
         ("GET", ["distribution", name @ .., "json"]) if !name.is_empty() => {
             registries::inspect(shared, &call, &name.join("/")).await
         }
-        ("GET", ["minke", "manifests", name @ ..]) if !name.is_empty() => {
-            registries::manifest(shared, &call, &name.join("/")).await
-        }
-        ("PUT", ["minke", "manifests", name @ ..]) if !name.is_empty() => {
-            registries::put_manifest(shared, call, &name.join("/")).await
-        }
+        ("GET", ["minke", "manifests"]) => registries::manifest(shared, &call).await,
+        ("PUT", ["minke", "manifests"]) => registries::put_manifest(shared, call).await,
+        ("POST", ["minke", "manifests"]) => registries::copy_manifest(shared, &call).await,
         ("POST", ["build"]) => build::build(shared, call).await,
         ("POST", ["build", "prune"]) => build::prune(shared, &call).await,
         ("POST", ["build", "cancel"]) => build::cancel(shared, &call),
