@@ -147,6 +147,24 @@ fn a_pull_ends_with_its_client_and_two_share_one() {
     }
     let passed = line.take_passed();
     assert!(passed < whole + whole / 4, "{passed} bytes for two, {whole} for one");
+    forget();
+    line.slow_down();
+    let client = daemon.start_client(Client::Docker, &["pull", &name]);
+    let begun = || line.passed() > whole / 10;
+    minke_testkit::wait_until("the pull has begun", std::time::Duration::from_secs(20), begun);
+    client.signal(rustix::process::Signal::KILL);
+    client.finish(std::time::Duration::from_secs(5)).done();
+    let mut before = line.passed();
+    minke_testkit::wait_until("nothing passes any more", std::time::Duration::from_secs(20), || {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        let now = line.passed();
+        std::mem::replace(&mut before, now) == now
+    });
+    assert!(line.take_passed() < whole * 9 / 10, "the pull went on without its client");
+    assert_eq!(daemon.minke(&["images", "-q"]).ok().text(), "");
+    // What came of it is for the next one.
+    line.mend();
+    daemon.minke(&["pull", "-q", &name]).ok().done();
 }
 
 fn skopeo(daemon: &Daemon, args: &[&str]) -> Run {

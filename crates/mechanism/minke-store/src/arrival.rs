@@ -27,7 +27,8 @@ impl Store {
     }
 
     /// Takes in a layer whose blob has this digest and size and unpacks to `diff_id`. What is here is not asked for: `open` is told
-    /// from which byte on. A layer that breaks off leaves what came of it for the next try, and nothing else.
+    /// from which byte on. A layer that breaks off leaves what came of it for the next try, and nothing else. When the last layer of
+    /// an image is here, call [`crate::LayerStore::settle_in_background`].
     pub fn receive_layer(
         &self,
         blob: Digest,
@@ -41,7 +42,6 @@ impl Store {
         if self.blob_size(blob)?.is_some() {
             tell(Coming::Whole);
             self.unpack_layer(diff_id, blob)?;
-            self.layers().settle_in_background();
             return Ok(());
         }
         let resumed = self.content().resume(blob, size)?;
@@ -71,7 +71,6 @@ impl Store {
         tell(Coming::Whole);
         if let Some(staged) = staged {
             self.layers().commit(staged)?;
-            self.layers().settle_in_background();
         }
         Ok(())
     }

@@ -18,6 +18,7 @@ struct State {
     /// Once it is cut it stays so.
     for_good: AtomicBool,
     dead: AtomicBool,
+    slow: AtomicBool,
     over: AtomicBool,
 }
 
@@ -84,8 +85,14 @@ impl Line {
         self.cut_after(bytes);
     }
 
-    /// Cuts no more.
+    /// A few megabytes a second pass from now on.
+    pub fn slow_down(&self) {
+        self.state.slow.store(true, Ordering::Relaxed);
+    }
+
+    /// Cuts no more, and is as fast as it can be.
     pub fn mend(&self) {
+        self.state.slow.store(false, Ordering::Relaxed);
         self.state.for_good.store(false, Ordering::Relaxed);
         self.state.dead.store(false, Ordering::Relaxed);
         *self.state.left.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -94,6 +101,12 @@ impl Line {
     /// Bytes that have passed since the last call.
     pub fn take_passed(&self) -> u64 {
         self.state.passed.swap(0, Ordering::Relaxed)
+    }
+
+    /// Bytes that have passed since [`Self::take_passed`].
+    #[must_use]
+    pub fn passed(&self) -> u64 {
+        self.state.passed.load(Ordering::Relaxed)
     }
 
     /// How often it was cut.
@@ -136,6 +149,9 @@ fn copy(mut from: TcpStream, mut into: TcpStream, state: &State) {
     while let Ok(got) = from.read(&mut buffer) {
         if got == 0 || !state.pass(got as u64) || into.write_all(&buffer[..got]).is_err() {
             break;
+        }
+        if state.slow.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(2));
         }
     }
     into.shutdown(Shutdown::Both).ok();

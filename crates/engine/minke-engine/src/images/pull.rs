@@ -132,6 +132,7 @@ impl Images {
             let names = images.pulled_names(&name, named);
             let known = images.id_of(&name);
             images.record(&image, &names)?;
+            images.store.layers().settle_in_background();
             Ok(known.as_deref() != Some(&*image.id.to_string()))
         })
         .await
