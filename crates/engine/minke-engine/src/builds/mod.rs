@@ -142,7 +142,7 @@ impl Builds {
             self.running().insert(id.clone(), Arc::clone(&cancel));
         }
         let _listed = Listed { builds: Arc::clone(self), id };
-        let _clean = Clean { builds: Arc::clone(self) };
+        let mut clean = Clean { builds: Arc::clone(self), needed: true };
         let work = async {
             let built = build.run().await;
             let finished = match built {
@@ -158,6 +158,7 @@ impl Builds {
         };
         if done.is_ok() {
             self.store.layers().settle_in_background();
+            clean.needed = false;
         }
         done
     }
@@ -247,14 +248,25 @@ impl Drop for Listed {
     }
 }
 
-/// Layers of a build that failed or was cancelled belong to nobody.
+/// Layers of a build that failed or was cancelled belong to nobody unless they were recorded.
 struct Clean {
     builds: Arc<Builds>,
+    needed: bool,
 }
 
 impl Drop for Clean {
     fn drop(&mut self) {
-        let _later = &self.builds;
+        if !self.needed {
+            return;
+        }
+        let images = Arc::clone(&self.builds.containers.parts.images);
+        tokio::spawn(async move {
+            // What is being digested just now is found by then.
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            if let Err(error) = images.collect().await {
+                tracing::warn!(error = %crate::error::chain(&error), "layers of a build that did not end well stay");
+            }
+        });
     }
 }
 
