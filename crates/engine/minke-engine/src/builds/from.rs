@@ -22,6 +22,10 @@ impl Build {
         let found = self.find_base(place).await;
         match found {
             Ok(state) => {
+                let count = state.config.on_build.len();
+                if count > 0 {
+                    self.tell(BuildEvent::Triggers { vertex: place.vertex, count });
+                }
                 self.tell(BuildEvent::Done { vertex: place.vertex, cached: false, image: state.id.clone() });
                 Ok(state)
             }

@@ -245,10 +245,6 @@ impl Build {
 
     /// What a base image wants done in every build that stands on it.
     async fn fire(&self, state: &mut State, triggers: &[String], from: &Place<'_>) -> Result<(), Failure> {
-        if triggers.is_empty() {
-            return Ok(());
-        }
-        self.tell(BuildEvent::Triggers { vertex: from.vertex, count: triggers.len() });
         for (at, trigger) in triggers.iter().enumerate() {
             let vertex = self.plan.trigger(from.stage, at);
             let step = minke_dockerfile::parse_trigger(trigger)

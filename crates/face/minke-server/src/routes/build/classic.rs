@@ -74,7 +74,11 @@ impl Classic {
                 };
                 self.steps.insert(step.vertex.id, step);
             }
-            BuildEvent::Triggers { vertex, count } => self.change(vertex, |step| step.triggers = count),
+            BuildEvent::Triggers { vertex, count } => self.change(vertex, |step| {
+                step.triggers = count;
+                let plural = if count == 1 { "" } else { "s" };
+                step.say(format!("# Executing {count} build trigger{plural}\n"));
+            }),
             BuildEvent::Started { vertex } => self.change(vertex, |step| step.state = State::Working),
             BuildEvent::Running { vertex, container } => self.change(vertex, |step| {
                 step.say(format!(" ---> Running in {}\n", short(&container)));
@@ -189,11 +193,6 @@ fn begin(step: &Step, ready: &mut Vec<ProgressMessage>) {
     if let Some((number, total)) = step.vertex.step {
         let first = step.vertex.text.lines().next().unwrap_or_default();
         ready.push(ProgressMessage::stream(format!("Step {number}/{total} : {first}")));
-        ready.push(ProgressMessage::stream("\n"));
-    }
-    if step.triggers > 0 {
-        let plural = if step.triggers == 1 { "" } else { "s" };
-        ready.push(ProgressMessage::stream(format!("# Executing {} build trigger{plural}", step.triggers)));
         ready.push(ProgressMessage::stream("\n"));
     }
 }
