@@ -220,7 +220,7 @@ fn s8_05_a_logging_mailer() {
         let seen = show("id -u; pwd; tr '\\0' ' ' < /proc/1/cmdline");
         assert!(seen.contains("2200\n/app\n/bin/sh /app/mailer.sh /var/log/mailer.log"), "{seen:?}");
         assert_eq!(on.json("logging-mailer", "(index .Mounts 0).Destination"), "/var/log");
-        let address = on.daemon.inspect("logging-mailer", "{{.NetworkSettings.IPAddress}}");
+        let address = on.daemon.address_of("logging-mailer", "bridge");
         until("the message arrives", &|| {
             let send = format!("echo something has happened | nc -w 1 {address} 33333");
             drop(on.run(&["run", "--rm", "--entrypoint", "sh", "busybox", "-c", &send]));

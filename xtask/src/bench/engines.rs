@@ -331,6 +331,8 @@ impl Drop for Peers {
 fn environment(engine: Engine) -> Vec<(String, String)> {
     match engine {
         Engine::Podman => vec![("PODMAN_IGNORE_CGROUPSV1_WARNING".into(), "1".into())],
+        // The classic builder, which is what the promise is about and what needs nothing else installed.
+        Engine::Docker | Engine::DockerCli => vec![("DOCKER_BUILDKIT".into(), "0".into())],
         _ => Vec::new(),
     }
 }

@@ -8,6 +8,7 @@
 //! [`rows`] holds the work, [`memory`] and [`binaries`] weigh, [`report`] writes.
 
 mod binaries;
+mod builds;
 mod bundle;
 mod daemon;
 mod engines;
@@ -63,6 +64,7 @@ pub(crate) fn main(args: &[String]) -> Result<()> {
         step::say(&report.last_line());
     }
     images::tear_down();
+    builds::tear_down();
     drop(peers);
     if let Some(daemon) = &mut daemon {
         daemon.stop()?;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use super::builds;
 use super::engines::{Engine, Peers};
 use super::images;
 use super::log_lines;
@@ -222,6 +223,28 @@ pub(crate) fn all() -> Vec<Row> {
                 "1,000,000 lines of 100 bytes into the log (`run -d`, `wait`)",
                 of_docker(5.0, 8.0),
                 log_lines::sample,
+            )
+        },
+        Row {
+            no_podman: true,
+            clean: builds::clean,
+            ..row("build-cold", "`build --no-cache` of eight steps", of_docker(6.0, 10.0), builds::cold)
+        },
+        Row {
+            no_podman: true,
+            prepare: builds::prepare,
+            clean: builds::clean,
+            ..row("build-cached", "the same, nothing changed", of_docker(1.0, 1.25), builds::cached)
+        },
+        Row {
+            heavy: true,
+            no_podman: true,
+            clean: builds::clean,
+            ..row(
+                "build-context",
+                "`build` that copies a context of 20,000 files",
+                of_docker(2.0, 3.0),
+                builds::context,
             )
         },
         Row {
