@@ -116,25 +116,40 @@ impl Web {
         let url = ask.url.clone();
         let client = self.client(&ask.url, ask.unverified)?;
         let patience = if ask.body.is_some() { SETTLE } else { ANSWER };
-        let mut request = client.request(ask.method, ask.url).headers(ask.headers);
-        if let Some(mut authorization) = ask.authorization {
-            authorization.set_sensitive(true);
-            request = request.header(AUTHORIZATION, authorization);
-        }
+        let question = ask.body.is_none();
+        let build = |body: Option<Body>| {
+            let mut request =
+                client.request(ask.method.clone(), ask.url.clone()).headers(ask.headers.clone());
+            if let Some(mut authorization) = ask.authorization.clone() {
+                authorization.set_sensitive(true);
+                request = request.header(AUTHORIZATION, authorization);
+            }
+            match body {
+                Some(body) => request.body(body),
+                None => request,
+            }
+        };
         let streamed = ask.body.as_ref().is_some_and(|body| body.as_bytes().is_none());
-        if let Some(body) = ask.body {
-            request = request.body(body);
-        }
-        let answered = if streamed {
+        if streamed {
             // Who sends the body watches over it.
-            request.send().await
-        } else {
-            match tokio::time::timeout(patience, request.send()).await {
-                Ok(answered) => answered,
-                Err(_elapsed) => {
-                    let reason = format!("no answer for {} s", patience.as_secs());
-                    return Err(Error::Unreachable { method, url: url.to_string(), reason, reached: true });
+            let answered = build(ask.body).send().await;
+            return answered.map_err(|error| unreachable(method, &url, &error));
+        }
+        let asking = async {
+            match build(ask.body).send().await {
+                // A connection from before that was ended, or broke the rules, is gone now: a question is asked once more.
+                Err(error) if question && !error.is_connect() => {
+                    tracing::debug!("{method} {url}: {}; once more", innermost(&error));
+                    build(None).send().await
                 }
+                answered => answered,
+            }
+        };
+        let answered = match tokio::time::timeout(patience, asking).await {
+            Ok(answered) => answered,
+            Err(_elapsed) => {
+                let reason = format!("no answer for {} s", patience.as_secs());
+                return Err(Error::Unreachable { method, url: url.to_string(), reason, reached: true });
             }
         };
         answered.map_err(|error| unreachable(method, &url, &error))

@@ -32,13 +32,15 @@ impl Request {
 /// One end of a connection.
 #[derive(Debug)]
 pub(super) struct Connection {
+    /// The request was a HEAD, whose answer has no body whatever its length says.
+    head_only: bool,
     reader: BufReader<TcpStream>,
     writer: TcpStream,
 }
 
 impl Connection {
     pub(super) fn new(stream: TcpStream) -> io::Result<Self> {
-        Ok(Self { writer: stream.try_clone()?, reader: BufReader::new(stream) })
+        Ok(Self { head_only: false, writer: stream.try_clone()?, reader: BufReader::new(stream) })
     }
 
     /// The next request; `None` at the end.
@@ -49,6 +51,7 @@ impl Connection {
         }
         let mut words = line.split_whitespace();
         let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        self.head_only = method == "HEAD";
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let mut request = Request {
             method: method.to_owned(),
@@ -100,6 +103,9 @@ impl Connection {
         }
         head.push_str("\r\n");
         self.writer.write_all(head.as_bytes())?;
+        if self.head_only {
+            return Ok(());
+        }
         let until = cut.unwrap_or(body.len()).min(body.len());
         self.writer.write_all(&body[..until])?;
         self.writer.flush()?;

@@ -3,6 +3,7 @@
 mod fake;
 mod http;
 mod line;
+pub mod parts;
 mod real;
 
 pub use fake::{FakeRegistry, Hub, Seen, Tricks};

@@ -6,35 +6,36 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use minke_testkit::{Client, Daemon, Run, wait_until};
+use super::{Registry, RegistryOptions};
+use crate::{Client, Daemon, Run, wait_until};
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use serde_json::Value;
 
 /// Lines of htpasswd files: `alice` with `secret`, `bob` with `word`.
-pub(crate) const ALICE: &str = "alice:$2y$05$Kqx7RgLgy./r1rcf16cg/.AYJc6bcw0scI0eyFrJAYGvzRDGwmyMC";
-pub(crate) const BOB: &str = "bob:$2y$05$oV/vjZ5QCS9gtyGKLulZx.NBeyBY0X/103ME/YivGwTGDLtO89IDi";
+pub const ALICE: &str = "alice:$2y$05$Kqx7RgLgy./r1rcf16cg/.AYJc6bcw0scI0eyFrJAYGvzRDGwmyMC";
+pub const BOB: &str = "bob:$2y$05$oV/vjZ5QCS9gtyGKLulZx.NBeyBY0X/103ME/YivGwTGDLtO89IDi";
 
 /// Logs in with a password on standard input.
 #[track_caller]
-pub(crate) fn login(daemon: &Daemon, client: Client, user: &str, password: &str, server: &str) -> Run {
+pub fn login(daemon: &Daemon, client: Client, user: &str, password: &str, server: &str) -> Run {
     daemon.run_with_input(client, &["login", "-u", user, "--password-stdin", server], password.as_bytes())
 }
 
-pub(crate) fn file_config(path: &Path) -> Value {
+pub fn file_config(path: &Path) -> Value {
     let bytes = std::fs::read(path).expect("config.json");
     serde_json::from_slice(&bytes).expect("JSON in config.json")
 }
 
 /// An authority and those it signs.
 #[derive(Debug)]
-pub(crate) struct Parties {
-    pub(crate) authority: String,
+pub struct Parties {
+    pub authority: String,
     issuer: Issuer<'static, KeyPair>,
     names: Vec<String>,
 }
 
 impl Parties {
-    pub(crate) fn new(names: &[&str]) -> Self {
+    pub fn new(names: &[&str]) -> Self {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::new(Vec::new()).expect("an authority");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -52,18 +53,18 @@ impl Parties {
     }
 
     /// Certificate and key of a registry under these names.
-    pub(crate) fn server(&self) -> (String, String) {
+    pub fn server(&self) -> (String, String) {
         self.sign(self.names.clone(), ExtendedKeyUsagePurpose::ServerAuth)
     }
 
-    pub(crate) fn client(&self) -> (String, String) {
+    pub fn client(&self) -> (String, String) {
         self.sign(vec!["client".to_owned()], ExtendedKeyUsagePurpose::ClientAuth)
     }
 }
 
 /// Gives the daemon's network an address that is not loopback's, and no other daemon's.
 #[track_caller]
-pub(crate) fn give_address(daemon: &Daemon) -> String {
+pub fn give_address(daemon: &Daemon) -> String {
     let number = daemon.netns_pid();
     let address = format!("10.{}.{}.1", 100 + number / 256 % 100, number % 256);
     let mut ip = daemon.in_netns("ip");
@@ -75,16 +76,16 @@ pub(crate) fn give_address(daemon: &Daemon) -> String {
 
 /// `certs.d` of one registry. Removed when dropped.
 #[derive(Debug)]
-pub(crate) struct Trusted(PathBuf);
+pub struct Trusted(PathBuf);
 
 impl Trusted {
-    pub(crate) fn new(domain: &str) -> Self {
+    pub fn new(domain: &str) -> Self {
         let directory = Path::new("/etc/minke/certs.d").join(domain);
         std::fs::create_dir_all(&directory).expect("make certs.d");
         Self(directory)
     }
 
-    pub(crate) fn add(&self, name: &str, pem: &str) {
+    pub fn add(&self, name: &str, pem: &str) {
         std::fs::write(self.0.join(name), pem).expect("write into certs.d");
     }
 }
@@ -101,7 +102,7 @@ impl Drop for Trusted {
 
 /// Tells the daemon to read its file again, and waits until it has.
 #[track_caller]
-pub(crate) fn reload(daemon: &Daemon) {
+pub fn reload(daemon: &Daemon) {
     let count = || daemon.log().matches("configuration read again").count();
     let before = count();
     let pid = rustix::process::Pid::from_raw(daemon.pid().cast_signed()).expect("the daemon's pid");
@@ -111,14 +112,14 @@ pub(crate) fn reload(daemon: &Daemon) {
 
 /// A proxy that notes what it is asked for and refuses it.
 #[derive(Debug)]
-pub(crate) struct Proxy {
+pub struct Proxy {
     address: std::net::SocketAddr,
     asked: Arc<Mutex<Vec<String>>>,
 }
 
 impl Proxy {
     #[track_caller]
-    pub(crate) fn beside(daemon: &Daemon) -> Self {
+    pub fn beside(daemon: &Daemon) -> Self {
         let listener = daemon.host_netns().run(|| TcpListener::bind("127.0.0.1:0")).expect("a port");
         let address = listener.local_addr().expect("the proxy's address");
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -137,17 +138,17 @@ impl Proxy {
         Self { address, asked }
     }
 
-    pub(crate) fn address(&self) -> String {
+    pub fn address(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    pub(crate) fn asked(&self) -> Vec<String> {
+    pub fn asked(&self) -> Vec<String> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 /// `docker-credential-test` in a directory: a file per registry.
-pub(crate) fn write_helper(bin: &Path, kept: &Path) {
+pub fn write_helper(bin: &Path, kept: &Path) {
     std::fs::create_dir_all(bin).expect("a directory of programs");
     std::fs::create_dir_all(kept).expect("the helper's directory");
     let kept = kept.display();
@@ -164,7 +165,7 @@ pub(crate) fn write_helper(bin: &Path, kept: &Path) {
 }
 
 /// Paths in a tar, compressed or not.
-pub(crate) fn names_in(bytes: &[u8]) -> Vec<String> {
+pub fn names_in(bytes: &[u8]) -> Vec<String> {
     let reader: Box<dyn Read + '_> = if bytes.starts_with(&[0x1f, 0x8b]) {
         Box::new(flate2::read::GzDecoder::new(bytes))
     } else {
@@ -178,7 +179,7 @@ pub(crate) fn names_in(bytes: &[u8]) -> Vec<String> {
 }
 
 /// The layers in a saved image: whatever in it is a tar itself.
-pub(crate) fn layers_of(file: &Path) -> Vec<Vec<u8>> {
+pub fn layers_of(file: &Path) -> Vec<Vec<u8>> {
     let mut archive = tar::Archive::new(std::fs::File::open(file).expect("the saved image"));
     let mut layers = Vec::new();
     for entry in archive.entries().expect("a tar") {
@@ -193,7 +194,7 @@ pub(crate) fn layers_of(file: &Path) -> Vec<Vec<u8>> {
 }
 
 /// Changes one byte of the largest blob below a directory.
-pub(crate) fn flip_largest(blobs: &Path) {
+pub fn flip_largest(blobs: &Path) {
     let mut largest: Option<(u64, PathBuf)> = None;
     let mut left = vec![blobs.to_owned()];
     while let Some(directory) = left.pop() {
@@ -210,4 +211,22 @@ pub(crate) fn flip_largest(blobs: &Path) {
     let mut bytes = std::fs::read(&path).expect("the blob");
     bytes[usize::try_from(size / 2).unwrap_or(0)] ^= 1;
     std::fs::write(&path, bytes).expect("write the blob");
+}
+
+/// An open registry beside a daemon.
+pub fn open(daemon: &Daemon) -> Registry {
+    Registry::beside(daemon, &RegistryOptions::default())
+}
+
+/// `digest` of the line that a push ends with.
+pub fn pushed_digest(run: &Run) -> String {
+    let last = run.stdout.lines().rev().find(|line| line.contains("digest: ")).unwrap_or_default();
+    last.split_whitespace().find(|word| word.starts_with("sha256:")).unwrap_or_default().to_owned()
+}
+
+/// A container's change as a new image.
+pub fn layered(daemon: &Daemon, from: &str, script: &str, name: &str) {
+    daemon.minke(&["run", "--name", "maker", from, "sh", "-c", script]).ok().done();
+    daemon.minke(&["commit", "maker", name]).ok().done();
+    daemon.minke(&["rm", "maker"]).ok().done();
 }
