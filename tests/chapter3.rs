@@ -219,3 +219,70 @@ fn s3_08_a_storage_driver_is_chosen() {
     daemon.spawn();
     daemon.minke(&["run", "--rm", "busybox", "echo", "stacked"]).ok().says("stacked").done();
 }
+
+/// The book's hunt, a BusyBox script: it asks for a password and knows only its sum.
+const HUNT: &str = r#"printf "Enter the password: "; read word; sum=$(echo "$word" | sha1sum | cut -d ' ' -f 1)
+if [ "$sum" = "$(cat /sum)" ]; then echo Congratulations; else echo "Incorrect: look for another repository of dockerinaction"; exit 1; fi"#;
+
+/// S3-02 (C3-05 to C3-07): the scavenger hunt, its two images out of a registry. What `search` finds is beside the registry's rows.
+#[test]
+fn s3_02_the_scavenger_hunt() {
+    for client in BOTH {
+        let daemon = with(&["busybox"]);
+        let registry = Registry::beside(&daemon, &RegistryOptions::default());
+        let (hunt, answer) = (
+            registry.named("dockerinaction/ch3_ex2_hunt"),
+            registry.named("dockerinaction/ch3_ex2_huntanswer"),
+        );
+        let run = |args: &[&str]| daemon.run(client, args).ok();
+        for (name, prepare, command) in [
+            (&hunt, "echo opensesame | sha1sum | cut -d ' ' -f 1 > /sum", HUNT),
+            (&answer, "true", "echo opensesame"),
+        ] {
+            run(&["run", "--name", "maker", "busybox", "sh", "-c", prepare]).done();
+            let command = serde_json::json!(["sh", "-c", command]);
+            let change = format!("CMD {command}");
+            run(&["commit", "-c", "USER nobody", "-c", &change, "maker", name]).done();
+            run(&["rm", "maker"]).done();
+            run(&["push", "-q", name]).done();
+            run(&["rmi", name]).done();
+        }
+        let try_word = |word: &str, reply: &str| {
+            let command = daemon.command(client, &["run", "-it", "--rm", &hunt]);
+            let mut terminal = Terminal::spawn(&command, 24, 120);
+            terminal.expect("Enter the password: ");
+            terminal.send(&format!("{word}\r"));
+            terminal.expect(reply);
+            terminal.wait()
+        };
+        assert_eq!(try_word("nonsense", "Incorrect"), 1);
+        let word = text(&daemon, client, &["run", "--rm", &answer]);
+        assert_eq!(try_word(&word, "Congratulations"), 0);
+        assert_eq!(text(&daemon, client, &["ps", "-aq"]), "");
+        run(&["rmi", &hunt, &answer]).done();
+    }
+}
+
+/// S3-05 (C3-16, C3-17, B3-13): the book's Dockerfile, installed by building it.
+#[test]
+fn s3_05_an_image_from_a_dockerfile() {
+    use std::os::unix::fs::PermissionsExt as _;
+    for client in BOTH {
+        let daemon = with(&["busybox"]);
+        let context = daemon.path().join("ch3_dockerfile");
+        std::fs::create_dir(&context).expect("a directory");
+        let dockerfile = "FROM busybox:latest\nMAINTAINER dia@allingeek.com\nADD demo.sh /demo/\nWORKDIR /demo\nCMD ./demo.sh\n";
+        std::fs::write(context.join("Dockerfile"), dockerfile).expect("write");
+        let script = context.join("demo.sh");
+        std::fs::write(&script, "#!/bin/sh\necho built from a Dockerfile\n").expect("write");
+        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).expect("chmod");
+        let args = ["build", "-t", "dia_ch3/dockerfile:latest", &context.to_string_lossy()];
+        let mut command = daemon.command(client, &args);
+        command.env("DOCKER_BUILDKIT", "0");
+        minke_testkit::Run::new(command, b"").ok().done();
+        assert_eq!(text(&daemon, client, &["images", "-q", "dia_ch3/dockerfile"]).lines().count(), 1);
+        assert_eq!(text(&daemon, client, &["run", "--rm", "dia_ch3/dockerfile"]), "built from a Dockerfile");
+        let gone = daemon.run(client, &["rmi", "dia_ch3/dockerfile"]).ok();
+        gone.says("Untagged: dia_ch3/dockerfile:latest").says("Deleted: sha256:").done();
+    }
+}
