@@ -17,6 +17,7 @@
 //! | `clients.rs` | the unmodified `docker` CLI and Python's `docker` package |
 //! | `command_line.rs` | minke's own CLI: flags, texts, exit statuses, terminals |
 //! | `images.rs` | load, save, import, tag, rmi, history, prune |
+//! | `sources.rs` | chapter 9's images from sources: cloned and built, built by a push |
 //! | `registries.rs` | credential helpers, authorities of one's own, mirrors, proxies, manifests |
 //! | `registry_hostile.rs` | registries that want harm |
 //! | `hostile.rs` | archives that want out of their layer |

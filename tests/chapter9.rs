@@ -1,4 +1,4 @@
-//! Chapter 9 of the book: public and private software distribution. The client's rows (9-Cnn, 9-Bnn) are beside what shows them.
+//! Chapter 9 of the book: public and private software distribution (S9-4 and S9-9 are in `sources.rs`). The client's rows (9-Cnn, 9-Bnn) are beside what shows them.
 //! The private registries are the real `docker-registry`; the hub is one in memory with an account, tokens and a search.
 
 use std::net::TcpListener;

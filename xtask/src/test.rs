@@ -12,6 +12,7 @@ const CLIENTS: &[(&str, &str)] = &[
     ("docker-compose", "docker-compose"),
     ("docker-registry", "docker-registry"),
     ("gcc", "gcc"),
+    ("git", "git"),
     ("ip", "iproute2"),
     ("podman", "podman"),
     ("skopeo", "skopeo"),
