@@ -3,7 +3,7 @@
 
 use minke_testkit::registries::parts::{self, ALICE, Parties, layered, open, pushed_digest};
 use minke_testkit::registries::{Registry, RegistryOptions};
-use minke_testkit::{Client, Daemon, Options, Run, fixtures, tools, wait_until};
+use minke_testkit::{Client, Daemon, Options, Run, Terminal, fixtures, tools, wait_until};
 use serde_json::Value;
 
 const BOTH: [Client; 2] = [Client::Minke, Client::Docker];
@@ -270,4 +270,53 @@ fn the_registry_is_the_real_one() {
         registry.log().contains("listening on")
     });
     Run::new(curl, b"").ok().says("200 OK").done();
+}
+
+/// 10C-19, 9B-26: the certificate of the book's examples is its own authority. It is taken where somebody put it down, under its name.
+#[test]
+fn a_certificate_that_is_its_own_authority_is_taken_by_name() {
+    let daemon = with(&["busybox"]);
+    if daemon.is_peer() {
+        return;
+    }
+    let address = parts::give_address(&daemon);
+    for (names, code) in [([address.as_str()], 0), (["other.example"], 1)] {
+        let (certificate, key) = parts::own_authority(&names);
+        let registry = Registry::beside(
+            &daemon,
+            &RegistryOptions {
+                address: address.parse().expect("an address"),
+                tls: Some((certificate.clone(), key)),
+                ..RegistryOptions::default()
+            },
+        );
+        let name = registry.named("x");
+        daemon.minke(&["tag", "busybox", &name]).ok().done();
+        daemon.minke(&["push", &name]).exits(1).complains("tls: failed to verify certificate").done();
+        let trusted = parts::Trusted::new(&registry.domain());
+        let (another, _) = parts::own_authority(&names);
+        trusted.add("ca.crt", &another);
+        daemon.minke(&["push", &name]).exits(1).complains("tls: failed to verify certificate").done();
+        trusted.add("ca.crt", &certificate);
+        daemon.minke(&["push", &name]).exits(code).done();
+    }
+}
+
+/// 9C-04: who is at a terminal is asked, and what is typed as a password is not shown.
+#[test]
+fn login_asks_at_the_terminal() {
+    for client in BOTH {
+        let daemon = with(&[]);
+        let users = Some(ALICE.to_owned());
+        let registry = Registry::beside(&daemon, &RegistryOptions { users, ..RegistryOptions::default() });
+        let command = daemon.command(client, &["login", &registry.domain()]);
+        let mut terminal = Terminal::spawn(&command, 24, 120);
+        terminal.expect("Username: ");
+        terminal.send("alice\r");
+        terminal.expect("Password: ");
+        terminal.send("secret\r");
+        terminal.expect("Login Succeeded");
+        assert_eq!(terminal.wait(), 0);
+        assert!(!terminal.shown().contains("secret"), "{}", terminal.shown());
+    }
 }

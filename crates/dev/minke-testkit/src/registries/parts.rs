@@ -62,6 +62,17 @@ impl Parties {
     }
 }
 
+/// A certificate that is its own authority, as `openssl req -x509` makes it, and its key.
+#[must_use]
+pub fn own_authority(names: &[&str]) -> (String, String) {
+    let key = KeyPair::generate().expect("a key");
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let mut params = CertificateParams::new(names).expect("names");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let certificate = params.self_signed(&key).expect("a certificate");
+    (certificate.pem(), key.serialize_pem())
+}
+
 /// Gives the daemon's network an address that is not loopback's, and no other daemon's.
 #[track_caller]
 pub fn give_address(daemon: &Daemon) -> String {
