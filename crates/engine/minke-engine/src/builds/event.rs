@@ -75,7 +75,7 @@ pub enum BuildEvent {
         vertex: VertexId,
         /// Nothing had to be done.
         cached: bool,
-        /// What stands there now, `sha256:…`: an image's id for a `FROM`, otherwise an id of the step's own, which stays the same as
+        /// What stands there now, `sha256:…`: an image's id for a `FROM` and for the last step, otherwise an id of the step's own, which stays the same as
         /// long as the step is found in the cache.
         image: String,
     },

@@ -149,6 +149,7 @@ impl Builds {
                 Ok(state) => build.finish(&state).await,
                 Err(failure) => Err(Error::new(failure.kind, failure.message.clone())),
             };
+            build.tell_last(finished.as_ref().ok().map(|outcome| outcome.image.as_str()));
             build.settle().await;
             finished
         };

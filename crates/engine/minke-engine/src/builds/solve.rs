@@ -53,6 +53,8 @@ pub(super) struct Build {
     /// Records that were of use.
     used: Mutex<BTreeSet<String>>,
     pub(super) cached: AtomicUsize,
+    /// The last step, once it is done, and whether it was found: it is told of when its image has an id.
+    last: Mutex<Option<(VertexId, bool, String)>>,
 }
 
 /// A step at work.
@@ -99,6 +101,7 @@ impl Build {
             recording: Mutex::default(),
             used: Mutex::default(),
             cached: AtomicUsize::new(0),
+            last: Mutex::default(),
         })
     }
 
@@ -160,6 +163,15 @@ impl Build {
                 .collect();
         if let Err(error) = self.builds.cache.touch(&used) {
             tracing::warn!(error = %crate::error::chain(&error), "the build cache does not know that it was of use");
+        }
+    }
+
+    /// The last step is done, and what stands there is the image, if one was made.
+    pub(super) fn tell_last(&self, image: Option<&str>) {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((vertex, cached, id)) = last {
+            let image = image.map_or(id, str::to_owned);
+            self.tell(BuildEvent::Done { vertex, cached, image });
         }
     }
 
@@ -340,7 +352,13 @@ impl Build {
             self.remember(keys, record.clone(), layer.clone());
         }
         state.layers.extend(layer);
-        self.tell(BuildEvent::Done { vertex: place.vertex, cached, image: record.id });
+        let stage = &self.file.stages[self.plan.target];
+        if place.vertex == self.plan.vertex(self.plan.target, stage.steps.len() + self.plan.added) {
+            let done = Some((place.vertex, cached, record.id));
+            *self.last.lock().unwrap_or_else(PoisonError::into_inner) = done;
+        } else {
+            self.tell(BuildEvent::Done { vertex: place.vertex, cached, image: record.id });
+        }
     }
 
     /// Records a step once its layer has a digest.
