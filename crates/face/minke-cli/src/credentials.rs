@@ -107,7 +107,6 @@ pub(crate) fn header(session: &Session, domain: &str) -> Result<Option<String>, 
     Ok(stored.map(|stored| URL_SAFE.encode(stored.to_json(&server).to_string())))
 }
 
-#[expect(dead_code, reason = "builds will ask for it")]
 /// The value of the header `X-Registry-Config`: everything that is stored, by registry, for builds.
 pub(crate) fn all_header(session: &Session) -> Result<Option<String>, Failure> {
     let config = session.config();

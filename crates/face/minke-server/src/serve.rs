@@ -57,6 +57,7 @@ impl std::fmt::Debug for Shared {
 
 impl Shared {
     pub(crate) fn new(engine: Engine, settings: Settings) -> Arc<Self> {
+        routes::wire(&engine);
         let server = format!("Minke/{} (linux)", settings.version);
         let pairs = [
             ("Api-Version", ApiVersion::MAX.to_string()),

@@ -50,6 +50,18 @@ struct Work {
     verb: &'static str,
 }
 
+impl Work {
+    /// Whether `--exclude` names a path of the source: its patterns are of paths below what is copied.
+    fn skips(&self, copied: &[u8], name: &[u8]) -> bool {
+        if self.exclude.is_empty() {
+            return false;
+        }
+        let below = name.strip_prefix(copied).unwrap_or(name);
+        let below = below.strip_prefix(b"/").unwrap_or(below);
+        !below.is_empty() && self.exclude.excludes(&String::from_utf8_lossy(below))
+    }
+}
+
 impl Build {
     pub(super) async fn do_copy(
         &self,
@@ -285,7 +297,9 @@ fn choose(work: &Work, sources: &[Copy], mut fetched: Vec<(String, Piece)>) -> R
         let found = transplant::choose(&root, path, &matches).map_err(|error| missing(work, path, error))?;
         for found in found {
             let named = String::from_utf8_lossy(&found.named).into_owned();
-            if !named.is_empty() && !found.is_dir && work.exclude.excludes(&named) {
+            // Patterns are of paths below what is copied; of a file that is its name.
+            let base = named.rsplit('/').next().unwrap_or(&named);
+            if !named.is_empty() && !found.is_dir && work.exclude.excludes(base) {
                 continue;
             }
             let archive = work.add
@@ -300,15 +314,13 @@ fn choose(work: &Work, sources: &[Copy], mut fetched: Vec<(String, Piece)>) -> R
     }
     let mut sums = Vec::with_capacity(pieces.len());
     let fd = work.source.fd()?;
-    let skip = |name: &[u8], _is_dir: bool| {
-        !work.exclude.is_empty() && work.exclude.excludes(&String::from_utf8_lossy(name))
-    };
     let mut kinds = Vec::new();
     for piece in &pieces {
         let (kind, sum) = match piece {
             Piece::Found(found) | Piece::Archive(found) => {
                 let name: &[u8] = if found.is_dir && !work.parents { b"" } else { &found.named };
                 let items = [Item::Tree { path: &found.path, name }];
+                let skip = |name: &[u8], _is_dir: bool| work.skips(&found.path, name);
                 let sum =
                     transplant::digest(&fd, &items, &skip, work.source.sums(), work.dress.owner.is_none())
                         .map_err(|source| {
@@ -385,9 +397,6 @@ fn put(work: &Work, chosen: &Chosen, root: &Root) -> Result<()> {
         || work.target.ends_with('/')
         || transplant::is_directory(root, target).map_err(failed)? == Some(true);
     let fd = work.source.fd()?;
-    let skip = |name: &[u8], _is_dir: bool| {
-        !work.exclude.is_empty() && work.exclude.excludes(&String::from_utf8_lossy(name))
-    };
     let trimmed = work.target.trim_end_matches('/');
     let (parent, last) = trimmed.rsplit_once('/').unwrap_or(("", trimmed));
     for piece in &chosen.pieces {
@@ -400,6 +409,11 @@ fn put(work: &Work, chosen: &Chosen, root: &Root) -> Result<()> {
             }
         };
         let copy = |source: &std::os::fd::OwnedFd, directory: &[u8], item: Item<'_>| {
+            let from = match item {
+                Item::Tree { path, .. } => path,
+                Item::Bytes { .. } => b"",
+            };
+            let skip = |name: &[u8], _is_dir: bool| work.skips(from, name);
             transplant::transplant(source, &[item], &skip, &work.dress, root, directory).map_err(failed)
         };
         match piece {

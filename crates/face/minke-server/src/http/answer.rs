@@ -41,10 +41,6 @@ impl Failure {
         Self::new(Kind::NotImplemented, format!("{what} not built into this version of minke yet"))
     }
 
-    pub(crate) fn kind(&self) -> Kind {
-        self.kind
-    }
-
     pub(crate) fn message(&self) -> &str {
         &self.message
     }

@@ -18,6 +18,7 @@ mod transfer;
 mod unbuilt;
 mod volumes;
 
+pub(crate) use build::wire;
 use hyper::Method;
 use minke_engine::{Filters, Moment, parse_moment};
 

@@ -169,6 +169,9 @@ pub(super) fn query<'a>(
         check::platform(platform)?;
         call = call.query("platform", platform.to_lowercase());
     }
+    if let Some(credentials) = crate::credentials::all_header(session)? {
+        call = call.header("X-Registry-Config", &credentials);
+    }
     Ok(call
         .flag("nocache", given.on("no-cache"))
         .flag("pull", given.on("pull"))

@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use super::source::Checkout;
 use crate::failure::{Failure, go_io};
 
 /// A clone.
 pub(super) struct Clone {
-    /// What is to be removed afterwards.
-    pub(super) root: PathBuf,
+    /// Removed with this.
+    pub(super) root: Checkout,
     /// The directory that was asked for.
     pub(super) directory: PathBuf,
 }
@@ -51,41 +52,41 @@ pub(super) fn clone(text: &str) -> Result<Clone, Failure> {
         return Err(Failure::new(1, format!("{:?} leads out of the repository", address.directory)));
     }
     let root = make_directory()?;
-    let made = Clone { directory: root.join(inside), root };
+    let made = Clone { directory: root.0.join(inside), root };
+    let root = made.root.0.as_path();
     let mut arguments =
         vec!["clone", "--quiet", "--recurse-submodules", "--depth", "1", "--shallow-submodules"];
     if !address.reference.is_empty() {
         arguments.extend(["--branch", address.reference]);
     }
-    let target = made.root.display().to_string();
+    let target = root.display().to_string();
     arguments.extend(["--", &address.url, &target]);
     if let Err(shallow) = git(None, &arguments) {
         // A commit is no branch: then everything is fetched, and the commit checked out.
-        drop(std::fs::remove_dir_all(&made.root));
+        drop(std::fs::remove_dir_all(root));
         if address.reference.is_empty() {
             return Err(shallow);
         }
-        private(&made.root)?;
+        private(root)?;
         git(None, &["clone", "--quiet", "--recurse-submodules", "--", &address.url, &target])?;
-        git(Some(&made.root), &["checkout", "--quiet", address.reference, "--"])?;
+        git(Some(root), &["checkout", "--quiet", address.reference, "--"])?;
     }
     if !made.directory.is_dir() {
-        drop(std::fs::remove_dir_all(&made.root));
         return Err(Failure::new(1, format!("the repository has no directory {:?}", address.directory)));
     }
     // History is no part of a context.
-    drop(std::fs::remove_dir_all(made.root.join(".git")));
+    drop(std::fs::remove_dir_all(root.join(".git")));
     Ok(made)
 }
 
 /// A new directory that nobody else may enter.
-fn make_directory() -> Result<PathBuf, Failure> {
+fn make_directory() -> Result<Checkout, Failure> {
     let nanos = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |now| now.subsec_nanos());
     let path = std::env::temp_dir().join(format!("minke-build-{}-{nanos}", std::process::id()));
     private(&path)?;
-    Ok(path)
+    Ok(Checkout(path))
 }
 
 fn private(path: &Path) -> Result<(), Failure> {
@@ -98,11 +99,7 @@ fn private(path: &Path) -> Result<(), Failure> {
 
 fn git(directory: Option<&Path>, arguments: &[&str]) -> Result<(), Failure> {
     let mut command = Command::new("git");
-    command
-        .args(arguments)
-        .env("GIT_TERMINAL_PROMPT", "0")
-        .env("GIT_PROTOCOL_FROM_USER", "0")
-        .stdin(Stdio::null());
+    command.args(arguments).env("GIT_TERMINAL_PROMPT", "0").stdin(Stdio::null());
     if let Some(directory) = directory {
         command.current_dir(directory);
     }

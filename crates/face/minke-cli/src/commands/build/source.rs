@@ -70,7 +70,7 @@ pub(super) fn find(context: &str, file: Option<&str>) -> Result<Source, Failure>
         let checkout = super::git::clone(context)?;
         let mut source =
             from_directory(&checkout.directory, file.map(|name| checkout.directory.join(name)), given)?;
-        source.checkout = Some(Checkout(checkout.root));
+        source.checkout = Some(checkout.root);
         return Ok(source);
     }
     if is_url(context) {

@@ -24,6 +24,8 @@ pub(super) struct Classic {
     kept: usize,
     warnings: Vec<String>,
     ready: Vec<ProgressMessage>,
+    /// The last step was done: its id is the image's, which is known in the end.
+    last_done: bool,
 }
 
 #[derive(Debug)]
@@ -56,6 +58,7 @@ impl Classic {
             kept: 0,
             warnings: Vec::new(),
             ready: Vec::new(),
+            last_done: false,
         }
     }
 
@@ -101,6 +104,9 @@ impl Classic {
             return vec![ProgressMessage::stream(format!("{}\n", outcome.image))];
         }
         let mut lines = std::mem::take(&mut self.ready);
+        if self.last_done {
+            lines.push(ProgressMessage::stream(format!(" ---> {}\n", short(&outcome.image))));
+        }
         lines.push(ProgressMessage { aux: Some(json!({"ID": outcome.image})), ..ProgressMessage::default() });
         lines.extend(self.warnings.iter().map(|text| ProgressMessage::stream(format!("[Warning] {text}\n"))));
         lines.push(ProgressMessage::stream(format!("Successfully built {}\n", short(&outcome.image))));
@@ -179,7 +185,8 @@ impl Classic {
                     } else {
                         self.triggers = step.triggers;
                     }
-                    let last = self.triggers == 0;
+                    self.last_done = step.vertex.step.is_some_and(|(number, total)| number == total);
+                    let last = self.triggers == 0 && !self.last_done;
                     end(step, cached, &image, last, &mut self.ready);
                 }
             }
@@ -275,8 +282,8 @@ mod tests {
         let begun = tell(
             &mut classic,
             vec![
-                vertex(0, Some((1, 2)), "FROM a"),
-                vertex(1, Some((2, 2)), "RUN b"),
+                vertex(0, Some((1, 3)), "FROM a"),
+                vertex(1, Some((2, 3)), "RUN b"),
                 BuildEvent::Started { vertex: VertexId(1) },
                 BuildEvent::Running { vertex: VertexId(1), container: "c".repeat(64) },
                 log(1, Output::Stdout, b"hello\n"),
@@ -295,7 +302,7 @@ mod tests {
         );
         assert_eq!(
             rest,
-            "Step 1/2 : FROM a\n ---> 000000000000\nStep 2/2 : RUN b\n ---> Running in cccccccccccc\nhello\n\
+            "Step 1/3 : FROM a\n ---> 000000000000\nStep 2/3 : RUN b\n ---> Running in cccccccccccc\nhello\n\
              \x1b[91moh \x1b[0m\x1b[91mä\n\x1b[0m ---> Removed intermediate container cccccccccccc\n ---> 000000000000\n"
         );
     }

@@ -1,7 +1,7 @@
 //! A build's files as they come: one archive, a place to fetch it from, or minke's own head and archives.
 
 use std::io::{self, Cursor, Read};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -84,15 +84,16 @@ pub(super) async fn own_files(
         "" => DEFAULT.to_owned(),
         given => given.to_owned(),
     };
-    let body = Arc::new(Mutex::new(BodyReader::new(call.body)));
+    let pieces = Pieces::new(BodyReader::new(call.body));
     let head = blocking({
-        let body = Arc::clone(&body);
-        move || read_head(&body)
+        let pieces = pieces.clone();
+        move || read_head(&mut pieces.section().body)
     })
     .await?;
     for entry in &head.contexts {
-        let pieces = Pieces { body: Arc::clone(&body), left: 0, ended: false };
-        let context = engine.builds.receive_context(Box::new(pieces)).await?;
+        let context = engine.builds.receive_context(pieces.begin()).await?;
+        let rest = pieces.clone();
+        blocking(move || rest.finish()).await?;
         if entry.name.is_empty() {
             request.context = Some(context);
         } else {
@@ -137,8 +138,7 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-fn read_head(body: &Mutex<BodyReader>) -> Result<BuildHead, Failure> {
-    let mut body = body.lock().unwrap_or_else(PoisonError::into_inner);
+fn read_head(body: &mut BodyReader) -> Result<BuildHead, Failure> {
     let failed = |error: io::Error| Failure::invalid(format!("read the build's head: {error}"));
     let mut length = [0; 4];
     body.read_exact(&mut length).map_err(failed)?;
@@ -158,18 +158,43 @@ fn read_head(body: &Mutex<BodyReader>) -> Result<BuildHead, Failure> {
 const BROKEN: u32 = u32::MAX;
 
 /// One of the archives in the body: pieces until an empty one.
-struct Pieces {
-    body: Arc<Mutex<BodyReader>>,
+#[derive(Clone)]
+struct Pieces(Arc<Mutex<Section>>);
+
+struct Section {
+    body: BodyReader,
     left: usize,
     ended: bool,
 }
 
+impl Pieces {
+    fn new(body: BodyReader) -> Self {
+        Self(Arc::new(Mutex::new(Section { body, left: 0, ended: true })))
+    }
+
+    fn section(&self) -> MutexGuard<'_, Section> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next archive begins here.
+    fn begin(&self) -> Box<Self> {
+        self.section().ended = false;
+        Box::new(self.clone())
+    }
+
+    /// Reads what stands behind the end of an archive: who unpacks it stops there.
+    fn finish(mut self) -> Result<(), Failure> {
+        let rest = io::copy(&mut self, &mut io::sink());
+        rest.map(drop).map_err(|error| Failure::invalid(format!("read a context: {error}")))
+    }
+}
+
 impl Read for Pieces {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let mut body = self.body.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.left == 0 && !self.ended {
+        let mut section = self.section();
+        if section.left == 0 && !section.ended {
             let mut length = [0; 4];
-            body.read_exact(&mut length)?;
+            section.body.read_exact(&mut length)?;
             let length = u32::from_be_bytes(length);
             if length == BROKEN {
                 return Err(io::Error::new(
@@ -177,18 +202,18 @@ impl Read for Pieces {
                     "the client could not read all of its files",
                 ));
             }
-            self.left = usize::try_from(length).unwrap_or(usize::MAX);
-            self.ended = self.left == 0;
+            section.left = usize::try_from(length).unwrap_or(usize::MAX);
+            section.ended = section.left == 0;
         }
-        if self.ended {
+        if section.ended {
             return Ok(0);
         }
-        let most = out.len().min(self.left);
-        let count = body.read(&mut out[..most])?;
+        let most = out.len().min(section.left);
+        let count = section.body.read(&mut out[..most])?;
         if count == 0 && most > 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        self.left -= count;
+        section.left -= count;
         Ok(count)
     }
 }

@@ -6,6 +6,7 @@ mod classic;
 mod incoming;
 mod own;
 mod parameters;
+mod ports;
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -18,9 +19,10 @@ use futures_util::{StreamExt, stream};
 use hyper::StatusCode;
 use minke_api::build::BuildTold;
 use minke_api::progress::ProgressMessage;
-use minke_base::{Kind, Reference};
+use minke_base::Reference;
 use minke_dockerfile::Dockerfile;
-use minke_engine::builds::{BuildEvent, BuildOutcome, BuildRequest, Export, PruneRequest, Pruned};
+use minke_engine::Engine;
+use minke_engine::builds::{BuildEvent, BuildOutcome, BuildRequest, Export, PruneRequest};
 use serde_json::json;
 use tokio::sync::mpsc;
 
@@ -31,6 +33,11 @@ use crate::http::answer::{self, Outcome};
 use crate::http::blocking::{BodyWriter, pieces};
 use crate::http::{Call, Failure};
 use crate::serve::Shared;
+
+/// Gives the engine's builds what they ask of the rest; once, before the first.
+pub(crate) fn wire(engine: &Engine) {
+    engine.builds.set_fetch(Arc::new(ports::Web(engine.clone())));
+}
 
 type Building = Pin<Box<dyn Future<Output = minke_engine::Result<BuildOutcome>> + Send>>;
 
@@ -90,6 +97,7 @@ impl Run {
 pub(super) async fn build(shared: &Shared, call: Call) -> Outcome {
     let quiet = call.query.flag("q");
     let mut request = parameters::request(&call.query)?;
+    request.pull_by = Some(Arc::new(ports::Bases::of(&shared.engine, &call)?));
     incoming::files(&shared.engine, call, &mut request).await?;
     let names: Vec<String> = request.names.iter().map(Reference::familiar).collect();
     parse(&request).map_err(|refused| Failure::invalid(refused.message))?;
@@ -151,6 +159,7 @@ fn parse(request: &BuildRequest) -> Result<Dockerfile, Refused> {
 
 pub(super) async fn build_own(shared: &Shared, call: Call) -> Outcome {
     let mut request = parameters::request(&call.query)?;
+    request.pull_by = Some(Arc::new(ports::Bases::of(&shared.engine, &call)?));
     incoming::own_files(&shared.engine, call, &mut request).await?;
     let file = parse(&request)
         .map_err(|refused| Failure::invalid(format!("{}{}", refused.excerpt, refused.message)))?;
@@ -254,11 +263,7 @@ pub(super) async fn prune(shared: &Shared, call: &Call) -> Outcome {
     }
     let request = PruneRequest { all: call.query.flag("all"), keep_bytes, filters: filters(call)? };
     let builds = Arc::clone(&shared.engine.builds);
-    let pruned = match shared.work.to_the_end(async move { builds.prune(request).await }).await {
-        // There is no builder, hence no cache: the truth, and `system prune` asks for it.
-        Err(failure) if failure.kind() == Kind::NotImplemented => Pruned::default(),
-        pruned => pruned?,
-    };
+    let pruned = shared.work.to_the_end(async move { builds.prune(request).await }).await?;
     let deleted = if pruned.ids.is_empty() { json!(null) } else { json!(pruned.ids) };
     answer::json(&json!({"CachesDeleted": deleted, "SpaceReclaimed": pruned.bytes}))
 }
