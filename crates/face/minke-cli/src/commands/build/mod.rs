@@ -310,6 +310,7 @@ fn follow(mut response: Response, show: &mut Show, mut sink: Sink) -> Result<Val
     let mut payload = Vec::new();
     loop {
         let mut header = [0_u8; 8];
+        show.wait(&response)?;
         match response.read_exact(&mut header) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break,

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use minke_client::Response;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
 
 use crate::failure::Failure;
@@ -119,6 +121,19 @@ impl Show {
             _ => {}
         }
         self.draw(false)
+    }
+
+    /// Waits for more of the answer, and keeps clocks going meanwhile.
+    pub(super) fn wait(&mut self, response: &Response) -> Result<(), Failure> {
+        while self.style == Style::Terminal && !response.ready() {
+            let Some(descriptor) = response.descriptor() else { return Ok(()) };
+            let frame = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+            match poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], Some(&frame)) {
+                Ok(0) | Err(rustix::io::Errno::INTR) => self.draw(false)?,
+                _ => return Ok(()),
+            }
+        }
+        Ok(())
     }
 
     /// What is said in the end, before the result.
