@@ -14,6 +14,7 @@ use minke_api::framing::{Decoder, Stream};
 use minke_base::ContainerId;
 use minke_keeper::protocol::{AttachSpec, Body, Event, Exit, Wire};
 use tokio::io::AsyncReadExt as _;
+use tokio::sync::mpsc;
 
 use super::Containers;
 use super::container::{Container, EarlyClient};
@@ -73,6 +74,8 @@ struct Holder {
     container: Arc<Container>,
     places: Vec<Place>,
     keeper: Option<Arc<Connection>>,
+    /// What the keeper tells: without its receiver the connection is closed, and nobody can be told to end.
+    events: Option<mpsc::UnboundedReceiver<Event>>,
 }
 
 impl Holder {
@@ -87,12 +90,14 @@ impl Drop for Holder {
         let container = Arc::clone(&self.container);
         let places = std::mem::take(&mut self.places);
         let keeper = self.keeper.take();
+        let events = self.events.take();
         containers.clearing.send_modify(|count| *count += 1);
         tokio::spawn(async move {
             if let Some(keeper) = keeper {
                 // Its program is still there: nobody waits for it any more.
                 Containers::shut_down_keeper(&keeper).await;
             }
+            drop(events);
             containers.release_network(&container, &places);
             let id = container.id.as_str().to_owned();
             let worker = Arc::clone(&containers);
@@ -133,6 +138,7 @@ impl Containers {
             container: Arc::clone(&container),
             places: Vec::new(),
             keeper: None,
+            events: None,
         };
         let output = attach_output(&container)?;
         let prepared = self.prepare(&container, None, &mounted).map_err(|failed| failed.error)?;
@@ -141,7 +147,7 @@ impl Containers {
         holder.keeper = Some(Arc::clone(&launched.connection));
         tell(StepEvent::Running(id));
         self.refill_soon();
-        let mut events = launched.events;
+        let events = holder.events.insert(launched.events);
         let told = follow_output(output, tell);
         let ended = async {
             while let Some(event) = events.recv().await {

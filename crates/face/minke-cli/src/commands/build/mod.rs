@@ -26,7 +26,7 @@ use serde_json::{Map, Value, json};
 
 use self::output::{Output, Sink};
 use self::pack::Problem;
-use self::show::{Show, Style};
+use self::show::{Live, Style};
 use self::source::{Dockerfile, Files, Source};
 use crate::command::{Args, Command, Outcome};
 use crate::failure::{Failure, go_io};
@@ -274,12 +274,12 @@ fn build(session: &Session, given: &Given, plan: &Plan, source: &mut Source) -> 
         body = Box::new(body.chain(Pieces::new(archive, problem.clone(), Arc::clone(&sent))));
     }
     let sink = Sink::open(&plan.output.place)?;
-    let mut show = Show::new(plan.style);
+    let live = Live::new(plan.style);
     let answered = call.header("Content-Type", "application/vnd.minke.build").send_body(body);
     let told = answered.map_err(Failure::from).and_then(|response| {
         let sent = size::human(sent.load(Ordering::Relaxed));
-        show.note("[internal] load build context", &format!("transferring context: {sent} done"))?;
-        follow(response, &mut show, sink)
+        live.show().note("[internal] load build context", &format!("transferring context: {sent} done"))?;
+        follow(response, &live, sink)
     });
     // Files that could not be read are why the engine had nothing to build from.
     if let Some(text) = problem.take() {
@@ -304,13 +304,12 @@ fn build(session: &Session, given: &Given, plan: &Plan, source: &mut Source) -> 
 }
 
 /// Follows the engine's frames to the end; what it built.
-fn follow(mut response: Response, show: &mut Show, mut sink: Sink) -> Result<Value, Failure> {
+fn follow(mut response: Response, live: &Live, mut sink: Sink) -> Result<Value, Failure> {
     let mut built = None;
     let mut excerpt = String::new();
     let mut payload = Vec::new();
     loop {
         let mut header = [0_u8; 8];
-        show.wait(&response)?;
         match response.read_exact(&mut header) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break,
@@ -326,7 +325,7 @@ fn follow(mut response: Response, show: &mut Show, mut sink: Sink) -> Result<Val
         let message: Value = serde_json::from_slice(&payload)
             .map_err(|error| format!("the engine's answer is not JSON: {error}"))?;
         if let Some(error) = message.get("error") {
-            show.close()?;
+            live.show().close()?;
             sink.abandon();
             let text = error.get("message").and_then(Value::as_str).unwrap_or_default();
             return Err(Failure::new(1, format!("{excerpt}ERROR: failed to build: {text}")));
@@ -337,9 +336,9 @@ fn follow(mut response: Response, show: &mut Show, mut sink: Sink) -> Result<Val
         if let Some(text) = message.pointer("/failed/excerpt").and_then(Value::as_str) {
             text.clone_into(&mut excerpt);
         }
-        show.told(&message)?;
+        live.show().told(&message)?;
     }
-    show.close()?;
+    live.show().close()?;
     let Some(built) = built else {
         sink.abandon();
         return Err("the engine closed the connection before the build had ended".into());

@@ -1,10 +1,9 @@
 //! A build on the screen: plain lines as BuildKit numbers them, or a block that is drawn again and again on a terminal.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use minke_client::Response;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
 
 use crate::failure::Failure;
@@ -22,6 +21,36 @@ pub(super) enum Style {
     Quiet,
 }
 
+/// A build on the screen whose clocks go on while nothing is told.
+pub(super) struct Live(Arc<Mutex<Show>>);
+
+impl Live {
+    pub(super) fn new(style: Style) -> Self {
+        let show = Arc::new(Mutex::new(Show::new(style)));
+        if style == Style::Terminal {
+            let watched = Arc::downgrade(&show);
+            // It ends with the build: there is nothing to look at any more.
+            std::thread::spawn(move || tick(&watched));
+        }
+        Self(show)
+    }
+
+    pub(super) fn show(&self) -> MutexGuard<'_, Show> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn tick(show: &Weak<Mutex<Show>>) {
+    loop {
+        std::thread::sleep(FRAME);
+        let Some(show) = show.upgrade() else { return };
+        let mut show = show.lock().unwrap_or_else(PoisonError::into_inner);
+        if show.closed || show.draw(false).is_err() {
+            return;
+        }
+    }
+}
+
 /// What is known of a build.
 pub(super) struct Show {
     style: Style,
@@ -33,6 +62,8 @@ pub(super) struct Show {
     warnings: Vec<String>,
     drawn: usize,
     drawn_at: Option<Instant>,
+    /// The last picture was drawn.
+    closed: bool,
 }
 
 struct Step {
@@ -65,6 +96,7 @@ impl Show {
             warnings: Vec::new(),
             drawn: 0,
             drawn_at: None,
+            closed: false,
         }
     }
 
@@ -123,22 +155,10 @@ impl Show {
         self.draw(false)
     }
 
-    /// Waits for more of the answer, and keeps clocks going meanwhile.
-    pub(super) fn wait(&mut self, response: &Response) -> Result<(), Failure> {
-        while self.style == Style::Terminal && !response.ready() {
-            let Some(descriptor) = response.descriptor() else { return Ok(()) };
-            let frame = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
-            match poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], Some(&frame)) {
-                Ok(0) | Err(rustix::io::Errno::INTR) => self.draw(false)?,
-                _ => return Ok(()),
-            }
-        }
-        Ok(())
-    }
-
     /// What is said in the end, before the result.
     pub(super) fn close(&mut self) -> Result<(), Failure> {
         self.draw(true)?;
+        self.closed = true;
         if self.style != Style::Quiet && !self.warnings.is_empty() {
             let count = self.warnings.len();
             let plural = if count == 1 { "" } else { "s" };
@@ -227,12 +247,13 @@ impl Show {
         // Who watched a block, or nothing, has not seen what the step wrote.
         let log = String::from_utf8_lossy(&step.log).into_owned();
         self.draw(true)?;
+        self.closed = true;
         let log: String = log.lines().map(|line| format!("{line}\n")).collect();
         say(&format!("------\n > {name}:\n{log}------\n"))
     }
 
     fn draw(&mut self, last: bool) -> Result<(), Failure> {
-        if self.style != Style::Terminal {
+        if self.style != Style::Terminal || self.closed || (self.steps.is_empty() && !last) {
             return Ok(());
         }
         if !last && self.drawn_at.is_some_and(|at| at.elapsed() < FRAME) {
