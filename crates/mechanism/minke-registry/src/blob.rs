@@ -18,8 +18,8 @@ use crate::repository::{Access, Repository, Wanted};
 use crate::retry;
 use crate::transport::innermost;
 
-/// Pieces that wait between the stream and a blocking reader: a megabyte or so.
-pub(crate) const PIECES: usize = 32;
+/// Pieces that wait between the stream and a blocking reader: each may be some hundred kilobytes.
+pub(crate) const PIECES: usize = 8;
 /// A connection on which nothing comes for so long is given up.
 const SILENCE: Duration = Duration::from_secs(30);
 /// Progress that makes up for a failure.

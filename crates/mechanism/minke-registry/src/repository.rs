@@ -373,8 +373,9 @@ impl Repository {
             }
             Err(error) => return Err(error),
         };
-        // What was shown was just refused, and there is nothing else.
-        if known.as_ref() == Some(&fresh) {
+        // What was shown was just refused, and there is nothing else; or bytes are gone that cannot be sent twice, and whoever has
+        // them begins again, with what is known now.
+        if known.as_ref() == Some(&fresh) || *method == Method::PATCH {
             return Ok(response);
         }
         inner.web.ask(ask(Some(fresh))).await

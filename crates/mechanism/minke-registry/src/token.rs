@@ -166,7 +166,8 @@ pub(crate) async fn fetch_token(
     let url: Url = realm.parse().map_err(|_source| failed("the registry names no address"))?;
     match (url.scheme(), registry.scheme()) {
         ("https", _) | ("http", "http") => {}
-        // A registry that shows itself behind TLS does not ask for secrets in the open.
+        // A registry that shows itself behind TLS does not ask for secrets in the open, unless it was waived.
+        ("http", _) if unverified => {}
         ("http", _) => return Err(failed("it is not protected, and the registry is")),
         _ => return Err(failed("want an http:// or https:// address")),
     }

@@ -286,3 +286,18 @@ async fn blocking_code_reads_a_blob_and_hears_why_it_broke_off() {
     let failed = tokio::task::spawn_blocking(move || reader.read_to_end(&mut Vec::new())).await.unwrap();
     assert!(failed.unwrap_err().to_string().contains("want 5 bytes"));
 }
+
+#[tokio::test]
+async fn an_upload_goes_on_with_a_new_token_when_the_old_one_is_refused_in_the_middle() {
+    let registry = FakeRegistry::start();
+    let bytes = noise(17, SIZE);
+    let challenge = format!("Bearer realm=\"http://{}/token\"", registry.domain());
+    let demand = Some(("Bearer a-token".to_owned(), challenge));
+    registry.set(Tricks { demand, refuse_patches: 2, ..Tricks::default() });
+    let repository = repository(&registry, Credentials::anonymous());
+    let before = std::time::Instant::now();
+    assert_eq!(push(&repository, &bytes, &[]).await.unwrap(), Pushed::Uploaded);
+    assert!(before.elapsed() < std::time::Duration::from_secs(10));
+    assert!(registry.blob("a/b", &digest(&bytes).to_string()).unwrap() == bytes);
+    assert!(registry.seen().iter().filter(|seen| seen.path == "/token").count() >= 3);
+}

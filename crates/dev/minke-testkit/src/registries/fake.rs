@@ -33,6 +33,8 @@ pub struct Tricks {
     pub demand: Option<(String, String)>,
     /// A hub with one account: tokens for everybody, writing below the account's name, and what is private to it.
     pub hub: Option<Hub>,
+    /// So many next uploads find their token refused.
+    pub refuse_patches: u32,
     /// Each mount is refused.
     pub no_mounts: bool,
     /// What `/v1/search` finds.
@@ -202,6 +204,15 @@ fn serve(stream: std::net::TcpStream, state: &Mutex<State>) -> io::Result<()> {
     while let Some(request) = connection.request()? {
         let demand = {
             let mut state = lock(state);
+            if request.method == "PATCH" && state.tricks.refuse_patches > 0 {
+                state.tricks.refuse_patches -= 1;
+                if let Some((wanted, _)) = &mut state.tricks.demand {
+                    // Another one each time would do; the same one, asked for again, is enough here.
+                    wanted.insert(0, '!');
+                }
+            } else if let Some((wanted, _)) = &mut state.tricks.demand {
+                *wanted = wanted.trim_start_matches('!').to_owned();
+            }
             state.seen.push(Seen {
                 method: request.method.clone(),
                 path: request.path.clone(),
