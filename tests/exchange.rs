@@ -115,7 +115,8 @@ fn the_second_try_fetches_only_what_is_missing() {
         line.mend();
         daemon.minke(&["pull", "-q", &name]).ok().done();
         let rest = line.take_passed();
-        let slack = 256 << 10;
+        // What had passed the line but lay unread in the sockets of the connections when they broke.
+        let slack = 512 << 10;
         assert!(rest <= whole - whole * part / 10 + slack, "{rest} of {whole} bytes after {part} tenths");
         daemon.minke(&["run", "--rm", &name, "true"]).ok().done();
         blobs_are_sound(&daemon);
