@@ -107,7 +107,7 @@ pub struct BuildRequest {
     pub no_cache: bool,
     /// Stages whose steps use nothing of the cache (`--no-cache-filter`).
     pub no_cache_stages: Vec<String>,
-    /// Images whose steps may be taken over.
+    /// Images whose steps might be taken over; a warning says that they are not.
     pub cache_from: Vec<String>,
     /// One layer on top of the base image.
     pub squash: bool,

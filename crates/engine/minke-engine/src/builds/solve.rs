@@ -176,6 +176,10 @@ impl Build {
     }
 
     fn announce(&self) {
+        if !self.request.cache_from.is_empty() {
+            let message = "steps are found by what goes into them, in this engine's own cache only: --cache-from takes nothing over";
+            self.tell(BuildEvent::Warning { vertex: None, message: message.to_owned() });
+        }
         for (index, step) in self.file.globals.iter().enumerate() {
             self.tell(BuildEvent::Vertex(Vertex {
                 id: Plan::global(index),
