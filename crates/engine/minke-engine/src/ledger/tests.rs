@@ -117,7 +117,7 @@ fn a_ledger_of_the_first_schema_gets_the_networks_and_keeps_its_containers() {
     drop(ledger);
     let connection = Connection::open(directory.path().join("minke.db")).expect("opens");
     connection
-        .execute_batch("DROP TABLE networks; DROP TABLE volumes; PRAGMA user_version = 1")
+        .execute_batch("DROP TABLE networks; DROP TABLE volumes; DROP TABLE builds; PRAGMA user_version = 1")
         .expect("as the first schema was");
     drop(connection);
     let ledger = open(directory.path());
