@@ -118,12 +118,12 @@ fn filters_and_numbers_that_are_wrong_are_refused() {
 fn what_is_not_built_says_so() {
     let daemon = Daemon::start();
     for (method, path) in [
-        ("POST", "/build"),
-        ("POST", "/commit"),
-        ("POST", "/images/create?fromImage=nosuch&tag=latest"),
-        ("POST", "/images/nosuch/push"),
-        ("GET", "/images/search?term=x"),
-        ("POST", "/auth"),
+        ("POST", "/session"),
+        ("POST", "/grpc"),
+        ("POST", "/swarm/init"),
+        ("POST", "/swarm/join"),
+        ("POST", "/plugins/nosuch/enable"),
+        ("GET", "/images/nosuch/attestations"),
     ] {
         let answer = daemon.ask(method, path);
         assert_eq!(answer.status, 501, "{method} {path}");
