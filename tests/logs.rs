@@ -261,7 +261,10 @@ fn a_client_that_reads_nothing_stops_nobody() {
     wait_until("it has written everything", Duration::from_secs(30), || {
         daemon.minke(&["exec", "talker", "cat", "/finished"]).code == 0
     });
-    assert_eq!(daemon.minke(&["logs", "--tail", "1", "talker"]).ok().stdout, "300000\n");
+    // What it has written is in its pipe, and in the log soon after.
+    wait_until("all of it is in the log", Duration::from_secs(30), || {
+        daemon.minke(&["logs", "--tail", "1", "talker"]).ok().stdout == "300000\n"
+    });
     drop(mute);
     daemon.minke(&["rm", "-f", "talker"]).ok().done();
 }
