@@ -266,7 +266,9 @@ impl BlobReader {
         Self::from_pieces(pieces)
     }
 
-    pub(crate) fn from_pieces(pieces: mpsc::Receiver<io::Result<Bytes>>) -> Self {
+    /// Reads what comes through a channel; its end, or the first error, is the end.
+    #[must_use]
+    pub fn from_pieces(pieces: mpsc::Receiver<io::Result<Bytes>>) -> Self {
         Self { pieces, current: Bytes::new() }
     }
 }

@@ -108,7 +108,7 @@ impl Build {
             let by = record.by.clone();
             return Ok(Made { keys: vec![quick.clone()], by, layer, record: Some(record) });
         }
-        let fetched = self.fetch_all(transfer, place).await?;
+        let fetched = self.fetch_all(transfer).await?;
         let (worker, wanted) = (Arc::clone(&work), transfer.sources.clone());
         let chosen = blocking(move || choose(&worker, &wanted, fetched)).await?;
         let below = if transfer.link { "linked" } else { state.key.text() };
@@ -163,11 +163,7 @@ impl Build {
         Ok(Dress { owner: (!keeps).then_some(owner), mode })
     }
 
-    async fn fetch_all(
-        &self,
-        transfer: &Transfer,
-        place: &Place<'_>,
-    ) -> Result<Vec<(String, Piece)>, Failure> {
+    async fn fetch_all(&self, transfer: &Transfer) -> Result<Vec<(String, Piece)>, Failure> {
         let mut pieces = Vec::new();
         for source in &transfer.sources {
             let Copy::Path(url) = source else { continue };
@@ -182,7 +178,6 @@ impl Build {
                     return Err(Error::invalid(format!("digest mismatch {found}: {wanted}")).into());
                 }
             }
-            let _where = place;
             pieces.push((url.clone(), Piece::Fetched(scratch, name)));
         }
         if transfer.add.checksum.is_some() && pieces.is_empty() {

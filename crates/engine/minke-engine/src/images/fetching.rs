@@ -4,13 +4,13 @@
 //! stops waiting the task ends, the thread finds its stream broken off, and what came stays for the next try.
 
 use std::collections::HashMap;
-use std::io::{self, Read};
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 use futures_util::StreamExt as _;
 use minke_base::Digest;
-use minke_registry::Repository;
+use minke_registry::{BlobReader, Repository};
 use minke_store::{Coming, Store};
 use tokio::sync::{Semaphore, mpsc, watch};
 
@@ -145,7 +145,7 @@ async fn carry(
             wanted.size,
             wanted.diff_id,
             &mut |from| match (pieces.take(), ask.blocking_send(from)) {
-                (Some(pieces), Ok(())) => Box::new(PieceReader { pieces, current: Bytes::new() }),
+                (Some(pieces), Ok(())) => Box::new(BlobReader::from_pieces(pieces)),
                 _ => Box::new(io::empty()),
             },
             &mut |coming| {
@@ -182,25 +182,5 @@ async fn carry(
         (Ok(()), _) => Ok(()),
         (Err(_), Some(error)) => Err(Error::new(error.kind(), error.to_string())),
         (Err(source), None) => Err(Error::failed(format!("take in layer {}", wanted.blob), source)),
-    }
-}
-
-/// Reads pieces from blocking code.
-struct PieceReader {
-    pieces: mpsc::Receiver<io::Result<Bytes>>,
-    current: Bytes,
-}
-
-impl Read for PieceReader {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        while self.current.is_empty() {
-            match self.pieces.blocking_recv() {
-                Some(piece) => self.current = piece?,
-                None => return Ok(0),
-            }
-        }
-        let count = self.current.len().min(out.len());
-        self.current.copy_to_slice(&mut out[..count]);
-        Ok(count)
     }
 }
