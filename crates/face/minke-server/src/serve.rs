@@ -27,6 +27,7 @@ use tokio::net::UnixStream;
 use crate::http::hijack::{Hijack, Wire};
 use crate::http::query::{Query, segments};
 use crate::http::socket::Socket;
+use crate::http::upload::Upload;
 use crate::http::{Answer, Body, Call, answer, websocket};
 use crate::rest::Rest;
 use crate::routes;
@@ -214,8 +215,8 @@ async fn answer_to(shared: &Shared, request: Request<Incoming>) -> Result<Answer
         method: parts.method,
         version,
         query: Query::parse(parts.uri.query().unwrap_or("")),
+        body: Upload::new(body, &parts.headers),
         headers: parts.headers,
-        body,
     };
     tracing::debug!(method = %call.method, path = %parts.uri.path(), "request");
     match routes::dispatch(shared, call, &path).await {

@@ -7,8 +7,9 @@ use std::io::{self, Read, Write};
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::{Stream, stream};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use tokio::sync::mpsc;
+
+use super::upload::Upload;
 
 const PIECE: usize = 64 << 10;
 const DEPTH: usize = 16;
@@ -22,7 +23,7 @@ pub(crate) struct BodyReader {
 
 impl BodyReader {
     /// Reads the body ahead, a bounded way, until the reader is dropped.
-    pub(crate) fn new(mut body: Incoming) -> Self {
+    pub(crate) fn new(mut body: Upload) -> Self {
         let (send, pieces) = mpsc::channel(DEPTH);
         tokio::spawn(async move {
             while let Some(frame) = body.frame().await {

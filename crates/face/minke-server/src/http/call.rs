@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body as _;
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, UPGRADE};
 use hyper::{HeaderMap, Method};
 use minke_api::{ApiVersion, lenient, texts};
@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::Failure;
 use super::query::Query;
+use super::upload::Upload;
 
 /// No document of the API comes near this.
 const MAX_DOCUMENT: usize = 16 << 20;
@@ -20,7 +21,7 @@ pub(crate) struct Call {
     pub(crate) version: ApiVersion,
     pub(crate) query: Query,
     pub(crate) headers: HeaderMap,
-    pub(crate) body: Incoming,
+    pub(crate) body: Upload,
 }
 
 impl std::fmt::Debug for Call {

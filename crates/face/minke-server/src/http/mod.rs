@@ -7,6 +7,7 @@ pub(crate) mod call;
 pub(crate) mod hijack;
 pub(crate) mod query;
 pub(crate) mod socket;
+pub(crate) mod upload;
 pub(crate) mod websocket;
 
 pub(crate) use answer::{Answer, Failure, Outcome};

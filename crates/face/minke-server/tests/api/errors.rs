@@ -1,8 +1,10 @@
 //! Heads, versions, and errors in Docker's words.
 
+use std::io::Write;
+
 use serde_json::json;
 
-use crate::harness::Daemon;
+use crate::harness::{Daemon, read_answer, request};
 
 #[test]
 fn every_answer_carries_the_engine_s_headers() {
@@ -152,4 +154,34 @@ fn answers_of_older_versions_have_their_fields() {
         daemon.get("/v1.51/info").json().get("FirewallBackend").is_none()
             || daemon.get("/v1.48/info").json().get("FirewallBackend").is_none()
     );
+}
+
+#[test]
+fn a_refusal_reaches_a_client_that_goes_on_sending_and_the_connection_serves_on() {
+    let daemon = Daemon::start();
+    let chunk = |bytes: &[u8]| [format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat();
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(13);
+    header.set_mode(0o644);
+    archive.append_data(&mut header, "Dockerfile", &b"FROM scratch\n"[..]).unwrap();
+    let archive = archive.into_inner().unwrap();
+    // Read as far as the archive's end, and refused before anything is read.
+    for (query, words) in [("target=nope", "target stage \"nope\""), ("isolation=hyperv", "isolation")] {
+        let mut stream = daemon.connect();
+        let headers = [("Content-Type", "application/x-tar"), ("Transfer-Encoding", "chunked")];
+        let head = request("PUT", &format!("/build?{query}"), &headers, b"");
+        let head = String::from_utf8(head).unwrap().replacen("PUT", "POST", 1);
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(&chunk(&archive)).unwrap();
+        let answer = read_answer(&mut stream, false);
+        assert_eq!(answer.status, 400);
+        assert!(answer.message().contains(words), "{}", answer.text());
+        for _ in 0..64 {
+            stream.write_all(&chunk(&[0; 64 << 10])).unwrap();
+        }
+        stream.write_all(b"0\r\n\r\n").unwrap();
+        stream.write_all(&request("GET", "/_ping", &[], b"")).unwrap();
+        assert_eq!(read_answer(&mut stream, false).text(), "OK");
+    }
 }
