@@ -54,10 +54,13 @@ pub(crate) fn main(areas: &[String]) -> Result<()> {
     fixtures::main()?;
     step::run(&["cargo", "build", "--release", "--package", "minke"])?;
     if areas.is_empty() {
-        step::run(&["cargo", "test", "--workspace", "--exclude", "minke-tests", "--features", KERNEL_TESTS])?;
-        return step::run(&["cargo", "test", "--package", "minke-tests"]);
+        // A run takes long: it shows everything that fails, not the first only.
+        let parts = ["--workspace", "--exclude", "minke-tests", "--features", KERNEL_TESTS];
+        let crates = step::run(&[&["cargo", "test", "--no-fail-fast"][..], &parts].concat());
+        let whole = step::run(&["cargo", "test", "--no-fail-fast", "--package", "minke-tests"]);
+        return crates.and(whole);
     }
-    let mut only = step::command(&["cargo", "test", "--package", "minke-tests"]);
+    let mut only = step::command(&["cargo", "test", "--no-fail-fast", "--package", "minke-tests"]);
     for area in areas {
         only.args(["--test", area]);
     }
