@@ -155,6 +155,22 @@ impl Store {
         Ok(Image { id: parsed.config.digest, manifest, layers: parsed.layers, config })
     }
 
+    /// Reads an image and keeps what it names as long as a [`Hold`] that was taken before. `None`: a part of it is gone.
+    pub fn keep_image(&self, manifest: Digest) -> Result<Option<Image>, StoreError> {
+        self.pins.pin(manifest);
+        let image = match self.read_image(manifest) {
+            Err(StoreError::Content(ContentError::Missing(_))) => return Ok(None),
+            other => other?,
+        };
+        for digest in image.layers.iter().map(|layer| layer.digest).chain([image.id]) {
+            self.pins.pin(digest);
+        }
+        // What was taken away before it was pinned is seen to be gone now.
+        let layers = image.diff_ids().iter().all(|diff_id| self.keep_layer(*diff_id));
+        let whole = layers && self.content.size(image.id)?.is_some();
+        Ok(whole.then_some(image))
+    }
+
     /// Unpacks those layers of an image that are not unpacked, from their blobs. After a power cut some may be missing.
     pub fn unpack_image(&self, image: &Image) -> Result<(), StoreError> {
         for (diff_id, blob) in image.diff_ids().iter().zip(&image.layers) {

@@ -29,7 +29,7 @@ use crate::seal::Chunks;
 use crate::tar::{Entry, Kind, Moment, Reader};
 
 pub use choose::{Found, choose};
-pub use digest::{digest, file_digest};
+pub use digest::{digest, file_digest, tree_digest};
 pub use finish::{clamp_times, remove_stubs};
 
 /// The digests of files by their names, as a tree came in.

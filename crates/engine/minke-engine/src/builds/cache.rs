@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use minke_base::Digest;
 use minke_store::{Descriptor, Store};
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,9 @@ pub(super) struct Record {
     /// The layer that it made, if it made one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) layer: Option<Descriptor>,
+    /// The layer's diff ID, where its blob is not plain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) diff_id: Option<Digest>,
     /// The instruction.
     pub(super) description: String,
     /// What the history says.
@@ -32,6 +36,13 @@ pub(super) struct Record {
     /// Bytes of the layer's files.
     #[serde(default)]
     pub(super) size: u64,
+}
+
+impl Record {
+    /// The diff ID of the layer that it made.
+    pub(super) fn diff_id(&self) -> Option<Digest> {
+        self.diff_id.or_else(|| self.layer.as_ref().map(|layer| layer.digest))
+    }
 }
 
 /// The records.

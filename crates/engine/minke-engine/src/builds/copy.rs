@@ -9,12 +9,12 @@ use minke_store::Snapshot;
 use minke_store::copying::{CopyError, Root};
 use minke_store::transplant::{self, Dress, Found, Item, ModeChange};
 
-use super::cache::Key;
+use super::cache::{Key, Record};
 use super::scratch::Scratch;
 use super::solve::{Build, Failure, Made, Place};
 use super::sources::Source;
 use super::state::{Layer, State};
-use super::{Builds, blocking, fetch};
+use super::{Builds, blocking, borrow, fetch};
 use crate::error::{Error, Result};
 
 /// What is to be copied, found and digested.
@@ -101,12 +101,13 @@ impl Build {
                 &self.era(),
             ])
         });
+        let lent = self.lent_copies(state, verb, &transfer.target);
         if let Some(quick) = &quick
+            && lent.is_empty()
             && let Some(record) = self.find(place.stage, std::slice::from_ref(quick))?
         {
-            let layer = self.recorded_layer(&record);
             let by = record.by.clone();
-            return Ok(Made { keys: vec![quick.clone()], by, layer, record: Some(record) });
+            return Ok(self.found(record, std::slice::from_ref(quick), &by));
         }
         let fetched = self.fetch_all(transfer).await?;
         let (worker, wanted) = (Arc::clone(&work), transfer.sources.clone());
@@ -121,14 +122,22 @@ impl Build {
             keys.swap(0, 1);
         }
         keys.extend(quick);
-        if let Some(record) = self.find(place.stage, &keys)? {
-            let layer = self.recorded_layer(&record);
-            return Ok(Made { keys, by, layer, record: Some(record) });
+        let own = self.find(place.stage, &keys)?;
+        let same = |lent: &&Record| own.as_ref().is_some_and(|own| own.diff_id() == lent.diff_id());
+        if let Some(record) = lent.iter().find(same).cloned().or(own.filter(|_| lent.is_empty())) {
+            return Ok(self.found(record, &keys, &by));
         }
         let stack = if transfer.link { Vec::new() } else { state.stack() };
         let (builds, epoch) = (Arc::clone(&self.builds), self.epoch);
         let snapshot =
             blocking(move || builds.write(&stack, epoch, |root| put(&work, &chosen, root))).await?;
+        if !lent.is_empty() {
+            let (store, written) = (Arc::clone(&self.builds.store), snapshot.path().to_owned());
+            let same = blocking(move || borrow::choose_same(&store, &written, lent)).await?;
+            if let Some(record) = same.map_or_else(|| self.find(place.stage, &keys), |lent| Ok(Some(lent)))? {
+                return Ok(self.found(record, &keys, &by));
+            }
+        }
         let layer = Layer::sealing(&self.builds.store, snapshot);
         Ok(Made { keys, by, layer: Some(layer), record: None })
     }
@@ -201,9 +210,8 @@ impl Build {
         state.config.working_dir.clone_from(&path);
         let by = format!("/bin/sh -c #(nop) WORKDIR {path}");
         let key = Key::of(&["workdir", state.key.text(), &path, &state.id, &self.era()]);
-        if let Some(record) = self.find(place.stage, std::slice::from_ref(&key))? {
-            let layer = self.recorded_layer(&record);
-            return Ok(Made { keys: vec![key], by, layer, record: Some(record) });
+        if let Some(made) = self.borrow_step(state, std::slice::from_ref(&key), &by, place)? {
+            return Ok(made);
         }
         let (builds, stack, epoch) = (Arc::clone(&self.builds), state.stack(), self.epoch);
         let snapshot = blocking(move || {

@@ -47,7 +47,7 @@ impl Build {
                 self.request.names.clone(),
                 state.view(),
                 state.layers.clone(),
-                Arc::clone(self),
+                Arc::clone(&self.hold),
             )),
         };
         Ok(BuildOutcome {
@@ -64,6 +64,9 @@ impl Build {
         if let Some(base) = state.base.as_ref().filter(|_| !state.changed) {
             // A FROM alone is the image that it names, as the classic builder has it.
             return images.stored(base);
+        }
+        if let Some(lent) = super::borrow::whole(state).filter(|_| !self.request.squash) {
+            return Ok(lent.clone());
         }
         let mut layers = state.base_layers.clone();
         let mut history = state.history.clone();
@@ -83,7 +86,7 @@ impl Build {
         } else {
             for layer in &state.layers {
                 let blob = layer.sealed().await?;
-                let diff_id = blob.digest;
+                let diff_id = layer.diff_id(&blob);
                 layers.push((blob, diff_id));
             }
         }

@@ -64,15 +64,22 @@ impl Build {
             state.command_set = false;
             return Ok(state);
         }
+        let mut state = self.first_state(&name, &platform).await?;
+        self.begin_borrowing(&mut state, place.stage).await;
+        Ok(state)
+    }
+
+    /// What a stage begins with that does not stand on another.
+    async fn first_state(&self, name: &str, platform: &str) -> Result<State> {
         if name == "scratch" {
-            return Ok(self.empty(&self.globals)?);
+            return self.empty(&self.globals);
         }
-        if let Some(super::NamedContext::Image(image)) = self.request.contexts.get(&name) {
-            let image = self.builds.image(&self.request, image, &platform).await?;
-            return Ok(self.standing_on(image)?);
+        if let Some(super::NamedContext::Image(image)) = self.request.contexts.get(name) {
+            let image = self.builds.image(&self.request, image, platform).await?;
+            return self.standing_on(image);
         }
-        let image = self.builds.image(&self.request, &name, &platform).await?;
-        Ok(self.standing_on(image)?)
+        let image = self.builds.image(&self.request, name, platform).await?;
+        self.standing_on(image)
     }
 
     /// An earlier stage, once it is built.
@@ -153,6 +160,7 @@ fn begin(
         history: Vec::new(),
         key: Key::of(&["scratch"]),
         id: String::new(),
+        lenders: Vec::new(),
         created: None,
         changed: false,
     }

@@ -10,12 +10,13 @@
 //! | `from`, `run`, `mounts`, `copy`, `metadata` | the instructions |
 //! | `sources`, `fetch`, `context`, `scratch` | where files come from, and where they lie meanwhile |
 //! | `state` | a stage as far as it is built |
-//! | `cache`, `prune` | what steps came to, and what of it goes |
+//! | `cache`, `borrow`, `prune` | what steps came to, here or in other images, and what of it goes |
 //! | `finish`, `outcome` | the image, and other outputs |
 //!
 //! A step's files become a layer by rename; its digest is computed while the next step runs. Intermediate images are not recorded: what
 //! a step is shown as is an id of its own, which a cached step shows again.
 
+mod borrow;
 mod cache;
 mod context;
 mod copy;
@@ -54,6 +55,7 @@ use context::Files;
 use scratch::{Caches, Names};
 use solve::Build;
 
+pub use borrow::CacheSource;
 pub use context::Context;
 pub use event::{BuildEvent, Output, Vertex, VertexId};
 pub use fetch::{Fetch, Fetched};
@@ -215,7 +217,12 @@ impl Builds {
     /// An image by its name; it is pulled when it is not here, or when that was asked for.
     async fn image(&self, request: &BuildRequest, name: &str, platform: &str) -> Result<Arc<Image>> {
         let images = &self.containers.parts.images;
-        let resolve = || images.resolve_for_container(name, Some(platform));
+        let resolve = || {
+            let image = images.resolve_for_container(name, Some(platform))?;
+            // Whoever removes it from now on leaves the build what it stands on.
+            self.keep(&image)?;
+            Ok(image)
+        };
         let Some(pull) = &request.pull_by else { return resolve() };
         let found = resolve();
         match &found {
@@ -226,6 +233,15 @@ impl Builds {
         }
         pull.pull(name, platform).await?;
         resolve()
+    }
+}
+
+impl Builds {
+    /// Keeps an image's documents and layers for as long as the builds that hold the store now, and reads it.
+    fn keep(&self, image: &Image) -> Result<minke_store::Image> {
+        let gone = || Error::not_found(minke_api::texts::no_such_image(&image.id));
+        let kept = self.store.keep_image(image.manifest.ok_or_else(gone)?);
+        kept.map_err(|source| Error::failed(format!("read image {}", image.id), source))?.ok_or_else(gone)
     }
 }
 

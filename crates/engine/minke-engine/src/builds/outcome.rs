@@ -5,12 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use minke_base::{Digest, Reference};
-use minke_store::Store;
 use minke_store::archive::{self, SaveImage};
+use minke_store::{Hold, Store};
 
 use super::blocking;
 use super::request::OutputKind;
-use super::solve::Build;
 use super::state::Layer;
 use crate::error::{Error, Result};
 
@@ -38,8 +37,8 @@ pub struct Export {
     names: Vec<Reference>,
     view: Vec<PathBuf>,
     _layers: Vec<Layer>,
-    /// Holds what the store has of it.
-    _build: Arc<Build>,
+    /// Keeps what the store has of it.
+    _hold: Arc<Hold>,
 }
 
 impl Export {
@@ -50,9 +49,9 @@ impl Export {
         names: Vec<Reference>,
         view: Vec<PathBuf>,
         layers: Vec<Layer>,
-        build: Arc<Build>,
+        hold: Arc<Hold>,
     ) -> Self {
-        Self { store, kind, manifest, names, view, _layers: layers, _build: build }
+        Self { store, kind, manifest, names, view, _layers: layers, _hold: hold }
     }
 
     /// Writes it as one tar.

@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use minke_api::container::Ulimit;
 use minke_base::Reference;
 
-use super::Context;
+use super::{CacheSource, Context};
 use crate::error::Result;
 use crate::filters::Filters;
 
@@ -107,8 +107,8 @@ pub struct BuildRequest {
     pub no_cache: bool,
     /// Stages whose steps use nothing of the cache (`--no-cache-filter`).
     pub no_cache_stages: Vec<String>,
-    /// Images whose steps might be taken over; a warning says that they are not.
-    pub cache_from: Vec<String>,
+    /// Images whose steps are taken over.
+    pub cache_from: Vec<CacheSource>,
     /// One layer on top of the base image.
     pub squash: bool,
     /// `--network`; the engine's default when empty.

@@ -6,6 +6,7 @@ use minke_api::container::{ContainerConfig, HostConfig, StrSlice};
 use minke_dockerfile::{Form, Network, Run, Security};
 
 use super::blocking;
+use super::borrow::can_be_lent;
 use super::cache::Key;
 use super::event::{BuildEvent, Output};
 use super::mounts::Mounts;
@@ -53,9 +54,13 @@ impl Build {
             0 => shown.clone(),
             count => format!("|{count} {} {shown}", arguments.join(" ")),
         };
-        if let Some(record) = self.find(place.stage, std::slice::from_ref(&key))? {
-            let layer = self.recorded_layer(&record);
-            return Ok(Made { keys: vec![key], by, layer, record: Some(record) });
+        let made = if can_be_lent(run, &arguments) {
+            self.borrow_step(state, std::slice::from_ref(&key), &by, place)?
+        } else {
+            self.find_step(std::slice::from_ref(&key), &by, place)?
+        };
+        if let Some(made) = made {
+            return Ok(made);
         }
         self.fill_mounts(&mut mounts).await?;
         let ended = self.run_words(state, words, network, &mounts, place).await?;

@@ -10,15 +10,16 @@ use minke_base::Kind;
 use minke_dockerfile::{Dockerfile, Instruction, Pair, Scope, Span, Step};
 use minke_store::Hold;
 use minke_store::document::History;
-use tokio::sync::mpsc;
+use tokio::sync::{OnceCell, mpsc};
 use tokio::task::JoinSet;
 
+use super::borrow::Lender;
 use super::cache::{Key, Record};
 use super::event::{BuildEvent, Vertex, VertexId};
 use super::plan::Plan;
 use super::request::BuildRequest;
 use super::state::{Layer, State};
-use super::{Builds, metadata};
+use super::{Builds, borrow, metadata};
 use crate::clock::Moment;
 use crate::error::{Error, Result};
 
@@ -47,12 +48,14 @@ pub(super) struct Build {
     pub(super) epoch: Option<i64>,
     events: mpsc::UnboundedSender<BuildEvent>,
     /// Keeps every layer that is found or made.
-    _hold: Hold,
+    pub(super) hold: Arc<Hold>,
     /// Records that wait for their layers' digests.
     recording: Mutex<JoinSet<()>>,
     /// Records that were of use.
     used: Mutex<BTreeSet<String>>,
     pub(super) cached: AtomicUsize,
+    /// The images of `--cache-from`, looked up once.
+    pub(super) lenders: OnceCell<Vec<Arc<Lender>>>,
     /// The last step, once it is done, and whether it was found: it is told of when its image has an id.
     last: Mutex<Option<(VertexId, bool, String)>>,
 }
@@ -97,10 +100,11 @@ impl Build {
             globals,
             epoch,
             events,
-            _hold: hold,
+            hold: Arc::new(hold),
             recording: Mutex::default(),
             used: Mutex::default(),
             cached: AtomicUsize::new(0),
+            lenders: OnceCell::new(),
             last: Mutex::default(),
         })
     }
@@ -176,10 +180,6 @@ impl Build {
     }
 
     fn announce(&self) {
-        if !self.request.cache_from.is_empty() {
-            let message = "steps are found by what goes into them, in this engine's own cache only: --cache-from takes nothing over";
-            self.tell(BuildEvent::Warning { vertex: None, message: message.to_owned() });
-        }
         for (index, step) in self.file.globals.iter().enumerate() {
             self.tell(BuildEvent::Vertex(Vertex {
                 id: Plan::global(index),
@@ -311,11 +311,15 @@ impl Build {
         let Some(by) = metadata::apply(state, instruction)? else {
             return Err(Error::system(format!("{} is not only metadata", instruction.name())));
         };
+        if let Instruction::Env(pairs) = instruction {
+            borrow::check_variables(state, pairs);
+        }
         let config = serde_json::to_string(&state.config).unwrap_or_default();
         let key = Key::of(&["metadata", state.key.text(), &state.id, &config, place.text, &by, &self.era()]);
-        let record = self.find(place.stage, std::slice::from_ref(&key))?;
         let by = format!("/bin/sh -c {by}");
-        self.take(state, Made { keys: vec![key], by, layer: None, record }, place);
+        let made = self.borrow_step(state, std::slice::from_ref(&key), &by, place)?;
+        let made = made.unwrap_or(Made { keys: vec![key], by, layer: None, record: None });
+        self.take(state, made, place);
         Ok(())
     }
 
@@ -328,6 +332,7 @@ impl Build {
             id: keys.first().map(Key::fresh_id).unwrap_or_default(),
             created: self.now(),
             layer: None,
+            diff_id: None,
             description: place.text.to_owned(),
             by,
             files: keys.first().map(|key| key.0.clone()).unwrap_or_default(),
@@ -355,7 +360,9 @@ impl Build {
         if fresh {
             self.remember(keys, record.clone(), layer.clone());
         }
+        let known = cached || layer.is_none();
         state.layers.extend(layer);
+        borrow::follow(state, record.diff_id(), known);
         let stage = &self.file.stages[self.plan.target];
         if place.vertex == self.plan.vertex(self.plan.target, stage.steps.len() + self.plan.added) {
             let done = Some((place.vertex, cached, record.id));
@@ -391,12 +398,17 @@ impl Build {
         self.recording.lock().unwrap_or_else(PoisonError::into_inner).spawn(work);
     }
 
-    /// What a step with one of these keys came to before, unless the cache is not wanted.
-    pub(super) fn find(&self, stage: usize, keys: &[Key]) -> Result<Option<Record>> {
+    /// Whether a stage's steps may be found instead of done.
+    pub(super) fn may_cache(&self, stage: usize) -> bool {
         let stage = &self.file.stages[stage];
         let named =
             |name: &String| stage.from.name.as_ref().is_some_and(|own| own.eq_ignore_ascii_case(name));
-        if self.request.no_cache || self.request.no_cache_stages.iter().any(named) {
+        !self.request.no_cache && !self.request.no_cache_stages.iter().any(named)
+    }
+
+    /// What a step with one of these keys came to before, unless the cache is not wanted.
+    pub(super) fn find(&self, stage: usize, keys: &[Key]) -> Result<Option<Record>> {
+        if !self.may_cache(stage) {
             return Ok(None);
         }
         for key in keys {
@@ -407,10 +419,22 @@ impl Build {
         Ok(None)
     }
 
+    /// The same as what the step made.
+    pub(super) fn find_step(&self, keys: &[Key], by: &str, place: &Place<'_>) -> Result<Option<Made>> {
+        Ok(self.find(place.stage, keys)?.map(|record| self.found(record, keys, by)))
+    }
+
+    /// A step that need not be done.
+    pub(super) fn found(&self, record: Record, keys: &[Key], by: &str) -> Made {
+        let layer = self.recorded_layer(&record);
+        Made { keys: keys.to_vec(), by: by.to_owned(), layer, record: Some(record) }
+    }
+
     /// A step's layer out of its record.
-    pub(super) fn recorded_layer(&self, record: &Record) -> Option<Layer> {
+    fn recorded_layer(&self, record: &Record) -> Option<Layer> {
         let blob = record.layer.clone()?;
-        Some(Layer::known(self.builds.store.layers().path(blob.digest), blob))
+        let path = self.builds.store.layers().path(record.diff_id()?);
+        Some(Layer::known(path, blob, record.diff_id))
     }
 
     /// Times are part of what a build makes only where they were set from outside.

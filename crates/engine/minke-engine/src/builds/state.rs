@@ -10,6 +10,7 @@ use minke_dockerfile::Scope;
 use minke_store::document::{ContainerConfig, History, ImageConfig};
 use minke_store::{Descriptor, SealedLayer, Snapshot, Store};
 
+use super::borrow::Lender;
 use super::cache::Key;
 use crate::error::{Error, Result};
 use crate::images::Image;
@@ -23,14 +24,16 @@ pub(super) struct Layer {
     /// Its tree.
     pub(super) path: PathBuf,
     sealing: Sealing,
+    /// Where its blob is not plain.
+    diff_id: Option<Digest>,
     /// Keeps the tree until the store does.
     _snapshot: Option<Arc<Snapshot>>,
 }
 
 impl Layer {
     /// One that the store has.
-    pub(super) fn known(path: PathBuf, blob: Descriptor) -> Self {
-        Self { path, sealing: async move { Ok(blob) }.boxed().shared(), _snapshot: None }
+    pub(super) fn known(path: PathBuf, blob: Descriptor, diff_id: Option<Digest>) -> Self {
+        Self { path, sealing: async move { Ok(blob) }.boxed().shared(), diff_id, _snapshot: None }
     }
 
     /// One that was made just now; its digest is computed from here on.
@@ -48,8 +51,14 @@ impl Layer {
         Self {
             path: snapshot.path().to_owned(),
             sealing: sealing.boxed().shared(),
+            diff_id: None,
             _snapshot: Some(snapshot),
         }
+    }
+
+    /// Its diff ID, given its blob.
+    pub(super) fn diff_id(&self, blob: &Descriptor) -> Digest {
+        self.diff_id.unwrap_or(blob.digest)
     }
 
     /// The blob that it stands for.
@@ -86,6 +95,8 @@ pub(super) struct State {
     pub(super) key: Key,
     /// What it is shown as.
     pub(super) id: String,
+    /// Images that went the same way so far: the next step may be borrowed from them.
+    pub(super) lenders: Vec<Arc<Lender>>,
     pub(super) created: Option<String>,
     /// Whether it is more than its base.
     pub(super) changed: bool,

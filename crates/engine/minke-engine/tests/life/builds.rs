@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use minke_base::Reference;
 use minke_engine::Engine;
-use minke_engine::builds::{BuildEvent, BuildOutcome, BuildRequest, DockerfileText, OutputKind};
+use minke_engine::builds::{BuildEvent, BuildOutcome, BuildRequest, CacheSource, DockerfileText, OutputKind};
 use tokio::sync::mpsc;
 
 use super::harness::Sandbox;
@@ -15,6 +15,7 @@ struct Told {
     cached: Vec<String>,
     done: Vec<String>,
     output: String,
+    warnings: Vec<String>,
     failed: Option<(String, Option<i64>, String)>,
 }
 
@@ -56,6 +57,7 @@ async fn build(
                 if cached { told.cached.push(text) } else { told.done.push(text) }
             }
             BuildEvent::Log { bytes, .. } => told.output.push_str(&String::from_utf8_lossy(&bytes)),
+            BuildEvent::Warning { message, .. } => told.warnings.push(message),
             BuildEvent::Failed { message, code, excerpt, .. } => told.failed = Some((message, code, excerpt)),
             _ => {}
         }
@@ -217,4 +219,108 @@ fn the_same_bytes_come_out_where_the_time_is_given() {
         })
         .collect();
     assert_eq!(ids[0], ids[1]);
+}
+
+/// Archives of what a build makes in an engine of its own and of its base, and its id.
+fn built_elsewhere(text: &str, files: &[(&str, &str)]) -> ([tempfile::NamedTempFile; 2], String) {
+    let sandbox = Sandbox::open();
+    let engine = sandbox.engine();
+    let made = sandbox.block_on(async {
+        let base = exported(&engine, "FROM busybox\n", &[], "busybox").await;
+        let (image, id) = exported(&engine, text, files, "elsewhere").await;
+        ([base.0, image], id)
+    });
+    sandbox.close();
+    made
+}
+
+async fn exported(
+    engine: &Engine,
+    text: &str,
+    files: &[(&str, &str)],
+    name: &str,
+) -> (tempfile::NamedTempFile, String) {
+    let (outcome, _) = build(engine, text, files, |request| {
+        request.names = vec![named(name)];
+        request.output = OutputKind::Docker;
+    })
+    .await;
+    let outcome = outcome.expect("it builds");
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let output = Box::new(file.reopen().expect("the same file"));
+    outcome.export.expect("an archive").write(output).await.expect("written");
+    (file, outcome.image)
+}
+
+async fn load(engine: &Engine, archives: &[tempfile::NamedTempFile]) {
+    for archive in archives {
+        let (told, mut heard) = mpsc::channel(64);
+        let input = Box::new(archive.reopen().expect("the archive"));
+        let load = engine.images.load(input, true, None, told);
+        let (loaded, ()) = tokio::join!(load, async { while heard.recv().await.is_some() {} });
+        loaded.expect("loaded");
+    }
+}
+
+fn from(name: &str) -> Vec<CacheSource> {
+    vec![CacheSource { name: name.to_owned(), pull: false }]
+}
+
+#[test]
+fn steps_are_borrowed_from_an_image_that_came_from_elsewhere() {
+    let text = "FROM busybox\nENV A=b\nCOPY a /d/\nWORKDIR /w\nRUN echo made > /made\nLABEL x=y\n";
+    let (archives, id) = built_elsewhere(text, &[("a", "A")]);
+    let sandbox = Sandbox::open();
+    let engine = sandbox.engine();
+    sandbox.block_on(async {
+        load(&engine, &archives).await;
+        let (outcome, told) =
+            build(&engine, text, &[("a", "A")], |request| request.cache_from = from("elsewhere")).await;
+        assert_eq!(outcome.expect("it builds").image, id, "{told:?}");
+        assert_eq!(told.cached.len(), 5, "{told:?}");
+        // The words are the same, the files are not; and what stands on them is done anew.
+        let (_, told) =
+            build(&engine, text, &[("a", "B")], |request| request.cache_from = from("elsewhere")).await;
+        assert_eq!(told.cached, ["ENV A=b"], "{told:?}");
+        // Who does not name the image gets nothing of it.
+        let (_, told) = build(&engine, text, &[("a", "A")], |_| {}).await;
+        assert!(told.cached.is_empty(), "{told:?}");
+        // What follows the borrowed steps is found again behind them.
+        let longer = format!("{text}RUN echo more > /more\n");
+        for found in [5, 6] {
+            let (_, told) =
+                build(&engine, &longer, &[("a", "A")], |request| request.cache_from = from("elsewhere"))
+                    .await;
+            assert_eq!(told.cached.len(), found, "{told:?}");
+        }
+        let (outcome, told) =
+            build(&engine, text, &[("a", "A")], |request| request.cache_from = from("nothing")).await;
+        outcome.expect("it builds all the same");
+        assert!(told.warnings.iter().any(|text| text.contains("--cache-from nothing")), "{told:?}");
+    });
+    sandbox.close();
+}
+
+#[test]
+fn words_that_leave_something_out_lend_nothing() {
+    let lent = "FROM busybox\nENV A=\"b c=d\"\nRUN echo $A > /a\n";
+    let (archives, _) = built_elsewhere(lent, &[]);
+    let sandbox = Sandbox::open();
+    let engine = sandbox.engine();
+    sandbox.block_on(async {
+        load(&engine, &archives).await;
+        let ran = |told: &Told| told.done.iter().any(|text| text.starts_with("RUN"));
+        for (text, runs) in [
+            (lent, false),
+            ("FROM busybox\nENV A=b c=d\nRUN echo $A > /a\n", true),
+            ("FROM busybox\nENV A=\"b c=d\"\nRUN --mount=type=tmpfs,target=/t echo $A > /a\n", true),
+            ("FROM busybox\nENV A=\"b c=d\"\nRUN --network=none echo $A > /a\n", true),
+        ] {
+            let (outcome, told) =
+                build(&engine, text, &[], |request| request.cache_from = from("elsewhere")).await;
+            outcome.expect("it builds");
+            assert_eq!(ran(&told), runs, "{text}: {told:?}");
+        }
+    });
+    sandbox.close();
 }

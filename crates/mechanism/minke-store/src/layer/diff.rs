@@ -51,6 +51,17 @@ enum Form {
 
 fn write_tree(root: &OwnedFd, form: Form, output: &mut dyn Write) -> io::Result<()> {
     let mut sink = if form == Form::Whole { Sink::live(output) } else { Sink::new(output) };
+    write_nodes(root, form, &mut sink)?;
+    sink.finish()
+}
+
+/// A layer's directory for who wants its entries otherwise than they are.
+pub(crate) fn write_layer_into(dir: &Path, mut sink: Sink<'_>) -> io::Result<()> {
+    write_nodes(&open_dir(dir)?, Form::Layer, &mut sink)?;
+    sink.finish()
+}
+
+fn write_nodes(root: &OwnedFd, form: Form, sink: &mut Sink<'_>) -> io::Result<()> {
     walk(root, &mut |node| {
         if form == Form::Layer && is_whiteout(&node.stat) {
             sink.whiteout(node.path)?;
@@ -58,8 +69,7 @@ fn write_tree(root: &OwnedFd, form: Form, output: &mut dyn Write) -> io::Result<
             sink.node(node, form == Form::Layer)?;
         }
         Ok(Descend::Yes)
-    })?;
-    sink.finish()
+    })
 }
 
 /// Writes nodes, remembering inodes so that hard links stay links.

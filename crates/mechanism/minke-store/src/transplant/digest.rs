@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use minke_base::Digest;
 use rustix::fs::FileType;
@@ -10,6 +11,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Item, Sums, visit};
 use crate::copying::CopyError;
+use crate::layer::diff::{Sink, write_layer_into};
+use crate::tar::{Entry, Moment};
 
 /// Digests items: what is in `sums` is not read again. With `owners`, whose files they are counts.
 pub fn digest(
@@ -61,6 +64,27 @@ pub fn digest(
         }
     }
     Ok(Digest::from_sha256(whole.finalize().into()))
+}
+
+/// Digests a layer's tree, whenever its files were written.
+pub fn tree_digest(tree: &Path) -> io::Result<Digest> {
+    let mut hash = Hashing(Sha256::new());
+    let timeless = |entry: &mut Entry| entry.mtime = Moment::default();
+    write_layer_into(tree, Sink::new(&mut hash).adjusting(&timeless))?;
+    Ok(Digest::from_sha256(hash.0.finalize().into()))
+}
+
+struct Hashing(Sha256);
+
+impl io::Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The digest of a file's bytes.

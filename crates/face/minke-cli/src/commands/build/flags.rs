@@ -216,7 +216,7 @@ fn cache_source(text: &str) -> Result<String, Failure> {
     let fields = super::super::mounts::fields(text)?;
     let field = |name: &str| fields.iter().find_map(|field| field.strip_prefix(name)?.strip_prefix('='));
     match (field("type"), field("ref")) {
-        (Some("registry") | None, Some(name)) => Ok(name.to_owned()),
+        (Some("registry") | None, Some(name)) => Ok(format!("type=registry,ref={name}")),
         _ => Err(Failure::new(
             1,
             format!("--cache-from {text:?}: only images can be taken from (NAME or type=registry,ref=NAME)"),

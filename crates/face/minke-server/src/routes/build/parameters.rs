@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use minke_api::container::Ulimit;
 use minke_base::Reference;
-use minke_engine::builds::{BuildLimits, BuildRequest, OutputKind};
+use minke_engine::builds::{BuildLimits, BuildRequest, CacheSource, OutputKind};
 use serde::de::DeserializeOwned;
 
 use crate::http::Failure;
@@ -23,7 +23,7 @@ pub(super) fn request(query: &Query) -> Result<BuildRequest, Failure> {
         platform: query.get("platform").to_owned(),
         pull: query.flag("pull"),
         no_cache: query.flag("nocache"),
-        cache_from: document(query, "cachefrom", "cache from")?,
+        cache_from: cache_sources(query)?,
         squash: query.flag("squash"),
         network: query.get("networkmode").to_owned(),
         extra_hosts: extra_hosts(query)?,
@@ -57,6 +57,26 @@ fn reference(text: &str) -> Result<Reference, Failure> {
         return Err(Failure::invalid("build tag cannot contain a digest"));
     }
     Ok(reference.or_latest())
+}
+
+/// Docker's names of images that are here, and `BuildKit`'s `type=registry,ref=NAME`.
+fn cache_sources(query: &Query) -> Result<Vec<CacheSource>, Failure> {
+    let texts: Vec<String> = document(query, "cachefrom", "cache from")?;
+    let read = |text: String| match text.split_once('=') {
+        None => Ok(CacheSource { name: text, pull: false }),
+        Some(_) => {
+            let field = |name: &str| text.split(',').find_map(|field| field.trim().strip_prefix(name));
+            match (field("type="), field("ref=")) {
+                (Some("registry") | None, Some(name)) => {
+                    Ok(CacheSource { name: name.to_owned(), pull: true })
+                }
+                _ => Err(Failure::invalid(format!(
+                    "cache from {text:?}: only images can be taken from (NAME or type=registry,ref=NAME)"
+                ))),
+            }
+        }
+    };
+    texts.into_iter().map(read).collect()
 }
 
 /// A parameter that is JSON.
@@ -122,7 +142,7 @@ mod tests {
     fn parameters_become_a_request() {
         let query = Query::parse(
             "t=a%2Fb%3A1&t=c&buildargs=%7B%22x%22%3A%221%22%2C%22y%22%3Anull%7D&memory=1024&nocache=1&\
-             ulimits=%5B%7B%22Name%22%3A%22nofile%22%2C%22Soft%22%3A1%2C%22Hard%22%3A2%7D%5D&cachefrom=%5B%22i%22%5D",
+             ulimits=%5B%7B%22Name%22%3A%22nofile%22%2C%22Soft%22%3A1%2C%22Hard%22%3A2%7D%5D&cachefrom=%5B%22i%22,%22type=registry,ref=r/i%22%5D",
         );
         let request = request(&query).expect("all fine");
         let names: Vec<String> = request.names.iter().map(Reference::familiar).collect();
@@ -131,7 +151,8 @@ mod tests {
         assert_eq!(request.args["y"], None);
         assert_eq!((request.limits.memory, request.no_cache), (1024, true));
         assert_eq!((request.limits.ulimits[0].soft, request.limits.ulimits[0].hard), (1, 2));
-        assert_eq!(request.cache_from, ["i"]);
+        let lenders: Vec<_> = request.cache_from.iter().map(|from| (from.name.as_str(), from.pull)).collect();
+        assert_eq!(lenders, [("i", false), ("r/i", true)]);
     }
 
     #[test]
@@ -148,6 +169,7 @@ mod tests {
         assert!(refused("version=2").contains("BuildKit"));
         assert!(refused("buildargs=x").starts_with("error reading build args: "));
         assert!(refused("t=Bad").contains("must be lowercase"));
+        assert!(refused("cachefrom=%5B%22type=local,src=x%22%5D").contains("only images"));
         assert!(refused("isolation=hyperv").contains("isolation"));
     }
 }
