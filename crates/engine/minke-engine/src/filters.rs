@@ -98,6 +98,11 @@ impl Filters {
         Error::invalid(format!("invalid filter '{name}=[{}]'", self.values(name).join(" ")))
     }
 
+    /// The same for a filter that means something by being there: without a value it is true.
+    pub fn switch(&self, name: &str) -> Result<Option<bool>> {
+        if self.0.get(name).is_some_and(Vec::is_empty) { Ok(Some(true)) } else { self.boolean(name) }
+    }
+
     /// The single truth value of `name`: `None` when absent, an error for anything but one spelling of true or false.
     pub fn boolean(&self, name: &str) -> Result<Option<bool>> {
         let mut found = None;

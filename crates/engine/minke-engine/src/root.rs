@@ -125,6 +125,7 @@ impl Engine {
             networks: Arc::clone(&networks),
             volumes: Arc::clone(&volumes),
             containers: Arc::clone(&containers),
+            builds: Arc::clone(&builds),
         });
         Ok(Self {
             builds,

@@ -50,6 +50,17 @@ pub struct BuildContext {
     pub name: String,
 }
 
+/// How much of the build cache a prune leaves, in bytes; zero is no limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PruneLimits {
+    /// So much stays in any case.
+    pub reserved_space: i64,
+    /// More than that does not stay.
+    pub max_used_space: i64,
+    /// So much of the disk is to be free afterwards.
+    pub min_free_space: i64,
+}
+
 /// What the server says while it builds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]

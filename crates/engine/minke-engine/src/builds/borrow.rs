@@ -60,6 +60,7 @@ impl Lender {
         let by = entry.created_by.clone().unwrap_or_default();
         let named = diff_id.map(|diff_id| diff_id.to_string()).unwrap_or_default();
         Some(Record {
+            parents: vec![state.id.clone()],
             id: if step + 1 == self.history().len() {
                 self.image.id.clone()
             } else {

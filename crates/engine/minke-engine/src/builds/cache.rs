@@ -19,6 +19,9 @@ use crate::ledger::{BuildRow, Ledger};
 pub(super) struct Record {
     /// What the step is shown as, `sha256:…`.
     pub(super) id: String,
+    /// What it was made on: other records, or an image.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) parents: Vec<String>,
     /// When it was done; its image is as old.
     pub(super) created: String,
     /// The layer that it made, if it made one.

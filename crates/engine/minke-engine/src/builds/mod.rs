@@ -10,7 +10,8 @@
 //! | `from`, `run`, `mounts`, `copy`, `metadata` | the instructions |
 //! | `sources`, `fetch`, `context`, `scratch` | where files come from, and where they lie meanwhile |
 //! | `state` | a stage as far as it is built |
-//! | `cache`, `borrow`, `prune` | what steps came to, here or in other images, and what of it goes |
+//! | `cache`, `borrow` | what steps came to, here or in other images |
+//! | `caches`, `items`, `prune` | what `--mount=type=cache` keeps, all of it as clients see it, and what of it goes |
 //! | `finish`, `outcome` | the image, and other outputs |
 //!
 //! A step's files become a layer by rename; its digest is computed while the next step runs. Intermediate images are not recorded: what
@@ -18,12 +19,14 @@
 
 mod borrow;
 mod cache;
+mod caches;
 mod context;
 mod copy;
 mod event;
 mod fetch;
 mod finish;
 mod from;
+mod items;
 mod metadata;
 mod mounts;
 mod outcome;
@@ -36,10 +39,10 @@ mod solve;
 mod sources;
 mod state;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::Read;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use minke_dockerfile::{Given, Platform as Words, Scope};
 use minke_store::Store;
@@ -51,16 +54,17 @@ use crate::error::{Error, Result};
 use crate::images::Image;
 use crate::ledger::Ledger;
 use cache::Cache;
+use caches::Caches;
 use context::Files;
-use scratch::{Caches, Names};
+use scratch::Names;
 use solve::Build;
 
 pub use borrow::CacheSource;
 pub use context::Context;
 pub use event::{BuildEvent, Output, Vertex, VertexId};
 pub use fetch::{Fetch, Fetched};
+pub use items::CacheItem;
 pub use outcome::{BuildOutcome, Export};
-pub use prune::CacheItem;
 pub use request::{
     BuildLimits, BuildRequest, DockerfileText, NamedContext, OutputKind, PruneRequest, Pruned, Pull,
 };
@@ -80,6 +84,8 @@ pub struct Builds {
     secrets: Names,
     caches: Caches,
     fetch: OnceLock<Arc<dyn Fetch>>,
+    /// Builds whose cache is in use.
+    at_work: Mutex<Vec<Weak<Build>>>,
     /// Builds that can be cancelled by their ids.
     running: Mutex<HashMap<String, Arc<Notify>>>,
 }
@@ -98,6 +104,7 @@ impl Builds {
             secrets: Names::open(secrets)?,
             caches: Caches::open_at(root.join("caches"))?,
             fetch: OnceLock::new(),
+            at_work: Mutex::default(),
             running: Mutex::default(),
             store,
             containers,
@@ -198,7 +205,18 @@ impl Builds {
         };
         let globals = Scope::of_globals(&file, Arc::new(given)).map_err(invalid)?;
         let plan = plan::plan(&file, &request.target, &globals, !request.labels.is_empty())?;
-        Ok(Build::new(Arc::clone(self), file, request, plan, globals, events))
+        let build = Build::new(Arc::clone(self), file, request, plan, globals, events);
+        let mut at_work = self.at_work.lock().unwrap_or_else(PoisonError::into_inner);
+        at_work.retain(|build| build.strong_count() > 0);
+        at_work.push(Arc::downgrade(&build));
+        drop(at_work);
+        Ok(build)
+    }
+
+    /// The records that builds at work stand on, by id.
+    fn in_use(&self) -> BTreeSet<String> {
+        let at_work = self.at_work.lock().unwrap_or_else(PoisonError::into_inner);
+        at_work.iter().filter_map(Weak::upgrade).flat_map(|build| build.stands_on()).collect()
     }
 
     /// Cancels the build that was given this id (`buildid`); `false`: there is none.

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use minke_dockerfile::{Bind, Form, MountKind, Run, Sharing};
 use minke_store::copying::Root;
 use minke_store::transplant::{self, Dress, Item};
-use tokio::sync::OwnedMutexGuard;
 
 use super::blocking;
+use super::caches::CacheUse;
 use super::scratch::Scratch;
 use super::solve::{Build, Failure, Place};
 use super::sources::Source;
@@ -30,8 +30,8 @@ pub(super) struct Mounts {
     caches: Vec<CacheWish>,
     /// Files and directories that were made.
     scratch: Vec<Scratch>,
-    /// Keeps others out of caches that are not shared.
-    locks: Vec<OwnedMutexGuard<()>>,
+    /// Keeps caches from being removed, and others out of those that are not shared.
+    in_use: Vec<CacheUse>,
     /// Keeps what is mounted from being collected or removed.
     kept: Vec<Arc<Source>>,
 }
@@ -228,12 +228,12 @@ impl Build {
     /// Makes caches ready: a step is going to run with them.
     pub(super) async fn fill_mounts(&self, mounts: &mut Mounts) -> Result<(), Failure> {
         for wish in std::mem::take(&mut mounts.caches) {
-            let (path, lock) = self.builds.caches.open(&wish.id, wish.sharing).await?;
-            mounts.locks.extend(lock);
-            if !path.exists() {
-                self.make_cache(&wish, &path).await?;
+            let cache = self.builds.caches.open(&wish.id, wish.sharing).await;
+            if !cache.path().exists() {
+                self.make_cache(&wish, cache.path()).await?;
             }
-            mounts.bind(&wish.target, path, !wish.readonly);
+            mounts.bind(&wish.target, cache.path().to_owned(), !wish.readonly);
+            mounts.in_use.push(cache);
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use minke_api::build::PruneLimits;
 use minke_api::container::Ulimit;
 use minke_base::Reference;
 
@@ -128,9 +129,9 @@ pub struct BuildRequest {
 pub struct PruneRequest {
     /// What images use as well.
     pub all: bool,
-    /// How many bytes may stay (`reserved-space`, once `keep-storage`).
-    pub keep_bytes: u64,
-    /// Only what these match: `until`, `unused-for`, `id`, `type`, `description`, `inuse`, `shared`.
+    /// How much may stay.
+    pub limits: PruneLimits,
+    /// Only what these match: `until`, `unused-for`, `id`, `parent`, `type`, `description`, `inuse`, `shared`, `private`.
     pub filters: Filters,
 }
 

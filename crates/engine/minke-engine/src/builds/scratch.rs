@@ -1,14 +1,9 @@
-//! Files and directories that last as long as somebody holds them, and caches that last.
+//! Files and directories that last as long as somebody holds them.
 
-use std::collections::HashMap;
 use std::io::Write as _;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-
-use minke_dockerfile::Sharing;
-use tokio::sync::OwnedMutexGuard;
 
 use super::Builds;
 use crate::error::{Error, Result};
@@ -113,60 +108,5 @@ impl Builds {
             }
             _ => Ok(path),
         }
-    }
-}
-
-/// What `RUN --mount=type=cache` keeps from build to build.
-#[derive(Debug)]
-pub(super) struct Caches {
-    pub(super) directory: PathBuf,
-    locks: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
-}
-
-impl Caches {
-    pub(super) fn open_at(directory: PathBuf) -> Result<Self> {
-        std::fs::create_dir_all(&directory)
-            .and_then(|()| std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o700)))
-            .map_err(|source| Error::failed(format!("make {}", directory.display()), source))?;
-        Ok(Self { directory, locks: Mutex::default() })
-    }
-
-    fn lock(&self, name: &str) -> Arc<tokio::sync::Mutex<()>> {
-        let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(locks.entry(name.to_owned()).or_default())
-    }
-
-    /// Where the cache `id` is, or is to be made; who holds the lock has it alone.
-    pub(super) async fn open(
-        &self,
-        id: &str,
-        sharing: Sharing,
-    ) -> Result<(PathBuf, Option<OwnedMutexGuard<()>>)> {
-        let name = minke_store::layer::short_name(minke_store::content::hash(id.as_bytes()));
-        let path = self.directory.join(&name);
-        let (path, lock) = match sharing {
-            Sharing::Shared => (path, None),
-            Sharing::Locked => (path, Some(self.lock(&name).lock_owned().await)),
-            Sharing::Private => {
-                let mut number = 0_u32;
-                loop {
-                    let own = if number == 0 { name.clone() } else { format!("{name}-{number}") };
-                    if let Ok(lock) = self.lock(&own).try_lock_owned() {
-                        break (self.directory.join(&own), Some(lock));
-                    }
-                    number += 1;
-                }
-            }
-        };
-        if path.exists() {
-            // It was of use now.
-            let touched = std::fs::File::open(self.directory.join(&name)).and_then(|_there| {
-                std::fs::write(path.with_extension("used"), crate::clock::Moment::now().0.to_string())
-            });
-            if let Err(error) = touched {
-                tracing::debug!(%error, "nobody knows when a cache was of use");
-            }
-        }
-        Ok((path, lock))
     }
 }

@@ -53,6 +53,8 @@ pub(super) struct Build {
     recording: Mutex<JoinSet<()>>,
     /// Records that were of use.
     used: Mutex<BTreeSet<String>>,
+    /// The records that it stands on, found or made.
+    records: Mutex<BTreeSet<String>>,
     pub(super) cached: AtomicUsize,
     /// The images of `--cache-from`, looked up once.
     pub(super) lenders: OnceCell<Vec<Arc<Lender>>>,
@@ -103,6 +105,7 @@ impl Build {
             hold: Arc::new(hold),
             recording: Mutex::default(),
             used: Mutex::default(),
+            records: Mutex::default(),
             cached: AtomicUsize::new(0),
             lenders: OnceCell::new(),
             last: Mutex::default(),
@@ -177,6 +180,11 @@ impl Build {
             let image = image.map_or(id, str::to_owned);
             self.tell(BuildEvent::Done { vertex, cached, image });
         }
+    }
+
+    /// The records that this build stands on, by id.
+    pub(super) fn stands_on(&self) -> BTreeSet<String> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn announce(&self) {
@@ -330,6 +338,7 @@ impl Build {
         let fresh = record.is_none();
         let record = record.unwrap_or_else(|| Record {
             id: keys.first().map(Key::fresh_id).unwrap_or_default(),
+            parents: vec![state.id.clone()],
             created: self.now(),
             layer: None,
             diff_id: None,
@@ -338,6 +347,7 @@ impl Build {
             files: keys.first().map(|key| key.0.clone()).unwrap_or_default(),
             size: 0,
         });
+        self.records.lock().unwrap_or_else(PoisonError::into_inner).insert(record.id.clone());
         if cached {
             self.cached.fetch_add(1, Ordering::Relaxed);
             let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);

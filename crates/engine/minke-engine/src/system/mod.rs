@@ -11,6 +11,7 @@ use minke_api::system::{
 use minke_keeper::protocol::RuntimeProgram;
 use minke_store::Store;
 
+use crate::builds::{Builds, CacheItem};
 use crate::clock::Moment;
 use crate::config::Config;
 use crate::containers::{Containers, ListOptions};
@@ -33,6 +34,7 @@ pub struct System {
     pub(crate) networks: Arc<Networks>,
     pub(crate) volumes: Arc<Volumes>,
     pub(crate) containers: Arc<Containers>,
+    pub(crate) builds: Arc<Builds>,
 }
 
 impl System {
@@ -202,7 +204,7 @@ impl System {
         }
     }
 
-    /// What images and containers take on disk.
+    /// What everything takes on disk.
     pub async fn disk_usage(&self) -> Result<DiskUsage> {
         let layers =
             self.store.layers().list().iter().fold(0u64, |sum, layer| sum.saturating_add(layer.size));
@@ -214,12 +216,13 @@ impl System {
         let volumes = tokio::task::spawn_blocking(move || volumes.usage())
             .await
             .map_err(|source| crate::Error::failed("measure the volumes", source))?;
+        let build_cache = self.builds.items().await?.iter().map(CacheItem::told).collect();
         Ok(DiskUsage {
             volumes,
+            build_cache,
             layers_size: i64::try_from(layers).unwrap_or(i64::MAX),
             images,
             containers,
-            ..DiskUsage::default()
         })
     }
 }

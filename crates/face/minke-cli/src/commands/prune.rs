@@ -7,6 +7,7 @@ use crate::format::filters;
 use crate::given::Given;
 use crate::session::Session;
 use minke_base::size;
+use minke_client::Request;
 use serde_json::Value;
 use std::io::BufRead;
 
@@ -83,7 +84,7 @@ pub(crate) const SYSTEM_PRUNE: Command = Command {
     run: system,
 };
 
-fn report(session: &Session, text: &str, space: u64) {
+pub(crate) fn report(session: &Session, text: &str, space: u64) {
     if !text.is_empty() {
         session.out.line(text);
     }
@@ -92,10 +93,15 @@ fn report(session: &Session, text: &str, space: u64) {
 
 /// Asks on the terminal; only `y` means yes.
 pub(crate) fn sure(session: &Session, given: &Given, warning: &str) -> Result<bool, Failure> {
+    agreed(session, given, &format!("{warning}\nAre you sure you want to continue?"))
+}
+
+/// The same with a question of one's own.
+pub(crate) fn agreed(session: &Session, given: &Given, question: &str) -> Result<bool, Failure> {
     if given.on("force") {
         return Ok(true);
     }
-    session.out.text(&format!("{warning}\nAre you sure you want to continue? [y/N] "));
+    session.out.text(&format!("{question} [y/N] "));
     session.out.flush()?;
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer)?;
@@ -147,18 +153,34 @@ fn images(session: &Session, given: &Given) -> Result<(String, u64), Failure> {
     Ok((text, space(&answer)))
 }
 
-/// What this engine keeps besides containers and images; one without them says 404 or 501.
-fn optional(
+/// The request for a prune with the filters that were given.
+fn request<'s>(session: &'s Session, given: &Given, path: &str) -> Result<Request<'s>, Failure> {
+    let call = session.client()?.post(path);
+    Ok(match filters(&given.list("filter")) {
+        Some(filters) => call.query("filters", filters),
+        None => call,
+    })
+}
+
+/// The cache of builds, as far as the limits want it.
+pub(crate) fn builds(
     session: &Session,
     given: &Given,
-    path: &str,
-    key: &str,
-    title: &str,
+    limits: &[(&str, String)],
 ) -> Result<(String, u64), Failure> {
-    let mut call = session.client()?.post(path);
-    if let Some(filters) = filters(&given.list("filter")) {
-        call = call.query("filters", filters);
+    let mut call = request(session, given, "/build/prune")?.flag("all", given.on("all"));
+    for (name, bytes) in limits {
+        call = call.query(name, bytes);
     }
+    let answer = call.send()?.json()?;
+    Ok((lines(CACHE.1, &names(&answer, CACHE.0)), space(&answer)))
+}
+
+/// The list in the answer, and its title.
+const CACHE: (&str, &str) = ("CachesDeleted", "Deleted build cache objects");
+
+/// What this engine keeps besides containers and images; one without them says 404 or 501.
+fn optional(call: Request<'_>, (key, title): (&str, &str)) -> Result<(String, u64), Failure> {
     match call.send() {
         Ok(response) => {
             let answer = response.json()?;
@@ -208,12 +230,15 @@ fn system(session: &Session, given: &Given) -> Outcome {
         total += space;
     };
     add(containers(session, given)?);
-    add(optional(session, given, "/networks/prune", "NetworksDeleted", "Deleted Networks")?);
+    let networks = request(session, given, "/networks/prune")?;
+    add(optional(networks, ("NetworksDeleted", "Deleted Networks"))?);
     if given.on("volumes") {
-        add(optional(session, given, "/volumes/prune", "VolumesDeleted", "Deleted Volumes")?);
+        let volumes = request(session, given, "/volumes/prune")?;
+        add(optional(volumes, ("VolumesDeleted", "Deleted Volumes"))?);
     }
     add(images(session, given)?);
-    add(optional(session, given, "/build/prune", "CachesDeleted", "Deleted build cache objects")?);
+    let cache = request(session, given, "/build/prune")?.flag("all", given.on("all"));
+    add(optional(cache, CACHE)?);
     session.out.text(&out);
     report(session, "", total);
     Ok(0)

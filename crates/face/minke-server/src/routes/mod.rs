@@ -151,7 +151,7 @@ async fn images_pages(
 
 /// The `filters` parameter for a service, which knows the names it takes.
 fn filters(call: &Call) -> Result<Filters, Failure> {
-    filters_and(call, None)
+    Ok(minke_api::filters::Filters::parse(call.query.get("filters"))?.into())
 }
 
 /// The same with one more.

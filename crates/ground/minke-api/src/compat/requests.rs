@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::ApiVersion;
+use crate::build::PruneLimits;
 use crate::container::{ContainerCreateRequest, ContainerUpdateRequest, ExecConfig, ExecStartRequest};
 use crate::mount::BindOptions;
 use crate::network::EndpointSettings;
@@ -15,6 +16,43 @@ pub enum RequestError {
     MacWithoutNetwork,
     #[error("container-wide MAC address no longer supported; use endpoint-specific MAC address instead")]
     ContainerWideMac,
+}
+
+/// A limit of `/build/prune` that is no number of bytes.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error(
+    "{name} is in bytes and expects an integer, got {text}: strconv.Atoi: parsing {text:?}: invalid syntax"
+)]
+pub struct BadLimit {
+    name: String,
+    text: String,
+}
+
+/// `POST /build/prune`: `keep-storage` until 1.48, since then `reserved-space` (the older name counts where that is not given)
+/// and two more.
+pub fn prune_limits<'a>(
+    version: ApiVersion,
+    given: impl Fn(&str) -> Option<&'a str>,
+) -> Result<PruneLimits, BadLimit> {
+    let bytes = |name: &str| match given(name) {
+        None => Ok(0),
+        Some(text) => text.parse().map_err(|_source: std::num::ParseIntError| BadLimit {
+            name: name.to_owned(),
+            text: text.to_owned(),
+        }),
+    };
+    if version.before(48) {
+        return Ok(PruneLimits { reserved_space: bytes("keep-storage")?, ..PruneLimits::default() });
+    }
+    let reserved_space = match bytes("reserved-space")? {
+        0 => bytes("keep-storage")?,
+        reserved => reserved,
+    };
+    Ok(PruneLimits {
+        reserved_space,
+        max_used_space: bytes("max-used-space")?,
+        min_free_space: bytes("min-free-space")?,
+    })
 }
 
 /// `POST /containers/create`: what an old client could not know of is as if not given, and what it took for granted is

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::object;
 use crate::ApiVersion;
-use crate::system::{DiskUsage, EventMessage, Info, UsageTotals};
+use crate::system::{BuildCacheRecord, DiskUsage, EventMessage, Info, UsageTotals};
 
 /// One event.
 pub fn event(version: ApiVersion, event: &EventMessage) -> Value {
@@ -89,7 +89,7 @@ fn option_name(option: &str) -> &str {
     option.split(',').find_map(|pair| pair.strip_prefix("name=")).unwrap_or(option)
 }
 
-/// `GET /system/df`: lists until 1.52, totals since 1.52 (`verbose` adds the items to them).
+/// `GET /system/df`: until 1.42 without the parents of the build cache's records, lists until 1.52, totals since 1.52 (`verbose` adds the items to them).
 pub fn disk_usage(version: ApiVersion, verbose: bool, usage: &DiskUsage) -> Value {
     let mut document = Map::new();
     if version.before(53) && !verbose {
@@ -109,6 +109,18 @@ pub fn disk_usage(version: ApiVersion, verbose: bool, usage: &DiskUsage) -> Valu
             Value::Object(entry)
         });
         legacy.insert("Images".to_owned(), images.collect());
+        if version.before(42) {
+            let records =
+                usage.build_cache.iter().map(|record| BuildCacheRecord { parents: None, ..record.clone() });
+            legacy.insert(
+                "BuildCache".to_owned(),
+                records.map(|record| Value::Object(object(&record))).collect(),
+            );
+            let size: i64 = usage.build_cache.iter().map(|record| record.size).sum();
+            if size > 0 {
+                legacy.insert("BuilderSize".to_owned(), size.into());
+            }
+        }
         document.extend(legacy);
     }
     if !version.before(52) {
@@ -173,14 +185,13 @@ fn volume_totals(usage: &DiskUsage) -> UsageTotals {
     }
 }
 
+/// What images have as well counts there.
 fn build_totals(usage: &DiskUsage) -> UsageTotals {
-    let size = |records: &mut dyn Iterator<Item = i64>| records.sum();
+    let own = || usage.build_cache.iter().filter(|record| !record.shared);
     UsageTotals {
         active_count: count(&usage.build_cache.iter().filter(|record| record.in_use).collect::<Vec<_>>()),
         total_count: count(&usage.build_cache),
-        reclaimable: size(
-            &mut usage.build_cache.iter().filter(|record| !record.in_use).map(|record| record.size),
-        ),
-        total_size: size(&mut usage.build_cache.iter().map(|record| record.size)),
+        reclaimable: own().filter(|record| !record.in_use).map(|record| record.size).sum(),
+        total_size: own().map(|record| record.size).sum(),
     }
 }

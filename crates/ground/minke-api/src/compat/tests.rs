@@ -9,7 +9,7 @@ use crate::container::{ContainerCreateRequest, ContainerInspect, ContainerSummar
 use crate::image::{ImageInspect, ImageSummary};
 use crate::lenient;
 use crate::network::{EndpointSettings, NetworkCreateRequest, NetworkResource, NetworkStatus};
-use crate::system::{DiskUsage, EventMessage, Info};
+use crate::system::{BuildCacheRecord, DiskUsage, EventMessage, Info};
 
 const VERSIONS: [u16; 8] = [24, 39, 41, 43, 44, 46, 49, 51];
 
@@ -277,4 +277,53 @@ fn events_are_sent_as_asked_for() {
     assert_eq!(format(52, "application/jsonl"), "application/json");
     assert_eq!(format(52, "application/json-seq"), "application/json-seq");
     assert_eq!(format(51, "application/x-ndjson"), "application/json");
+}
+
+#[test]
+fn records_of_the_build_cache_have_parents_since_1_42() {
+    let record = |id: &str, size, shared, in_use| BuildCacheRecord {
+        id: id.to_owned(),
+        parents: Some(vec!["p".to_owned()]),
+        size,
+        shared,
+        in_use,
+        ..BuildCacheRecord::default()
+    };
+    let usage = DiskUsage {
+        build_cache: vec![
+            record("a", 5, false, false),
+            record("b", 7, true, false),
+            record("c", 11, false, true),
+        ],
+        ..DiskUsage::default()
+    };
+    let old = system::disk_usage(ApiVersion::v1(41), false, &usage);
+    assert_eq!((&old["BuilderSize"], old["BuildCache"][0].get("Parents")), (&json!(23), None));
+    let later = system::disk_usage(ApiVersion::v1(42), false, &usage);
+    assert_eq!((later.get("BuilderSize"), &later["BuildCache"][0]["Parents"]), (None, &json!(["p"])));
+    let newest = system::disk_usage(ApiVersion::v1(52), true, &usage);
+    let sums = json!({"ActiveCount": 1, "TotalCount": 3, "Reclaimable": 5, "TotalSize": 16});
+    for (name, sum) in sums.as_object().unwrap() {
+        assert_eq!(&newest["BuildCacheUsage"][name], sum, "{name}");
+    }
+    assert_eq!(newest["BuildCacheUsage"]["Items"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn limits_of_a_prune_are_read_by_version() {
+    let given = |name: &str| match name {
+        "keep-storage" => Some("5"),
+        "max-used-space" => Some("7"),
+        "min-free-space" => Some("9"),
+        _ => None,
+    };
+    let limits = |version| {
+        let limits = requests::prune_limits(ApiVersion::v1(version), given).unwrap();
+        (limits.reserved_space, limits.max_used_space, limits.min_free_space)
+    };
+    assert_eq!(limits(47), (5, 0, 0));
+    assert_eq!(limits(48), (5, 7, 9));
+    let error = requests::prune_limits(ApiVersion::MAX, |_| Some("x")).unwrap_err().to_string();
+    let words = "reserved-space is in bytes and expects an integer, got x: strconv.Atoi: parsing \"x\": invalid syntax";
+    assert_eq!(error, words);
 }

@@ -1,26 +1,24 @@
 //! `builder prune`: what the cache of builds holds and nobody needs.
 
-use serde_json::Value;
-
-use super::super::prune::{lines, names, sure};
+use super::super::prune::{agreed, builds, report};
 use crate::check;
 use crate::command::{Args, Command, Outcome};
 use crate::flag::{Complete, Flag, Kind, flag, short};
-use crate::format::filters;
 use crate::given::Given;
 use crate::session::Session;
-use minke_base::size;
 
 const FLAGS: &[Flag] = &[
     short("all", 'a', Kind::Bool, "Remove what images use as well"),
     flag(
         "filter",
         Kind::Filter,
-        "Remove only what fits (\"until=24h\", \"unused-for=…\", \"id=…\", \"type=…\")",
+        "Remove only what fits (until=24h, id=…, parent=…, type=…, description=…, shared=…, private=…)",
     ),
     short("force", 'f', Kind::Bool, "Do not ask"),
-    flag("keep-storage", Kind::Bytes, "So much may stay"),
-    flag("reserved-space", Kind::Bytes, "So much may stay"),
+    flag("keep-storage", Kind::Bytes, "So much may stay (now --reserved-space)"),
+    flag("max-used-space", Kind::Bytes, "No more than this stays"),
+    flag("min-free-space", Kind::Bytes, "So much of the disk is to be free afterwards"),
+    flag("reserved-space", Kind::Bytes, "So much stays in any case"),
 ];
 
 const fn command(paths: &'static [&'static str]) -> Command {
@@ -41,25 +39,23 @@ pub(crate) const PRUNE: Command = command(&["builder prune"]);
 pub(crate) const CACHE: Command = command(&["buildx prune"]);
 
 fn run(session: &Session, given: &Given) -> Outcome {
-    let warning = if given.on("all") {
-        "WARNING! This will remove all build cache."
-    } else {
-        "WARNING! This will remove all dangling build cache."
-    };
-    if !sure(session, given, warning)? {
+    let which = if given.on("all") { "all build cache" } else { "all dangling build cache" };
+    let question = format!("WARNING! This will remove {which}. Are you sure you want to continue?");
+    if !agreed(session, given, &question)? {
         return Ok(0);
     }
-    let mut call = session.client()?.post("/build/prune").flag("all", given.on("all"));
-    if let Some(text) = given.get("reserved-space").or(given.get("keep-storage")) {
-        let bytes = check::bytes(text)?.to_string();
-        call = call.query("reserved-space", &bytes).query("keep-storage", &bytes);
+    let mut limits = Vec::new();
+    for name in ["keep-storage", "reserved-space", "max-used-space", "min-free-space"] {
+        if let Some(text) = given.get(name) {
+            limits.push((name, check::bytes(text)?.to_string()));
+        }
     }
-    if let Some(filters) = filters(&given.list("filter")) {
-        call = call.query("filters", filters);
+    if let Some((_, bytes)) = limits.iter().find(|(name, _)| *name == "reserved-space").cloned() {
+        // What engines before 1.48 call it.
+        limits.retain(|(name, _)| *name != "keep-storage");
+        limits.push(("keep-storage", bytes));
     }
-    let answer = call.send()?.json()?;
-    session.out.text(&lines("Deleted build cache objects", &names(&answer, "CachesDeleted")));
-    let space = answer.get("SpaceReclaimed").and_then(Value::as_u64).unwrap_or(0);
-    session.out.line(&format!("Total reclaimed space: {}", size::human(space)));
+    let (text, space) = builds(session, given, &limits)?;
+    report(session, &text, space);
     Ok(0)
 }

@@ -18,6 +18,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use hyper::StatusCode;
 use minke_api::build::BuildTold;
+use minke_api::compat::requests;
 use minke_api::progress::ProgressMessage;
 use minke_base::Reference;
 use minke_dockerfile::Dockerfile;
@@ -246,22 +247,9 @@ fn archive(
 }
 
 pub(super) async fn prune(shared: &Shared, call: &Call) -> Outcome {
-    let number = |name: &str| -> Result<u64, Failure> {
-        let given = call.query.number(name)?.unwrap_or_default();
-        u64::try_from(given)
-            .map_err(|_source| Failure::invalid(format!("{name} cannot be negative ({given})")))
-    };
-    // The older name of the same limit.
-    let keep_bytes = match number("reserved-space")? {
-        0 => number("keep-storage")?,
-        bytes => bytes,
-    };
-    for name in ["max-used-space", "min-free-space"] {
-        if number(name)? > 0 {
-            return Err(Failure::not_built(&format!("the prune limit {name} (reserved-space is there) is")));
-        }
-    }
-    let request = PruneRequest { all: call.query.flag("all"), keep_bytes, filters: filters(call)? };
+    let limits = requests::prune_limits(call.version, |name| call.query.text(name))
+        .map_err(|error| Failure::invalid(error.to_string()))?;
+    let request = PruneRequest { all: call.query.flag("all"), limits, filters: filters(call)? };
     let builds = Arc::clone(&shared.engine.builds);
     let pruned = shared.work.to_the_end(async move { builds.prune(request).await }).await?;
     let deleted = if pruned.ids.is_empty() { json!(null) } else { json!(pruned.ids) };
