@@ -139,6 +139,8 @@ pub(crate) struct Opened {
     /// The inode the records were written to.
     pub(crate) identity: u64,
     pub(crate) compressed: bool,
+    /// How long it was when it was opened: a log goes on growing while somebody reads it.
+    pub(crate) length: u64,
     pub(crate) path: PathBuf,
 }
 
@@ -155,8 +157,9 @@ fn open_one(path: PathBuf, compressed: bool) -> io::Result<Option<Opened>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
+    let length = file.metadata()?.len();
     let identity = if compressed { written_identity(&file) } else { identity(&file)? };
-    Ok(Some(Opened { file, identity, compressed, path }))
+    Ok(Some(Opened { file, identity, compressed, length, path }))
 }
 
 /// The inode a compressed file was made of; 0 when it does not say.

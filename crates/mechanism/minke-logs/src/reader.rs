@@ -8,6 +8,7 @@
 //!     // wait until cursor's descriptor is readable (tokio: AsyncFd), or the container has exited
 //! }
 //! ```
+//! Who does not follow reads what was there when it was opened, and nothing that is written meanwhile: `--tail 10` is ten lines.
 //! A follower keeps the file it reads open, so rotation takes nothing from it: it finishes the old file, finds the
 //! one that came after it, and goes on there.
 
@@ -149,7 +150,7 @@ impl Cursor {
             let place = tail::find(self.driver, &opened, wanted).map_err(ReadError::file(&path))?;
             wanted -= place.records.min(wanted);
             if wanted == 0 {
-                let mut source = Source::open(self.driver, opened).map_err(ReadError::file(&path))?;
+                let mut source = Source::open(self.driver, opened, self.options.follow).map_err(ReadError::file(&path))?;
                 source.start_at(place).map_err(ReadError::file(&path))?;
                 self.current = Some(source);
                 break;
@@ -215,7 +216,7 @@ impl Cursor {
         }
         let Some(opened) = self.queue.pop_front() else { return Ok(false) };
         let path = opened.path.clone();
-        self.current = Some(Source::open(self.driver, opened).map_err(ReadError::file(&path))?);
+        self.current = Some(Source::open(self.driver, opened, self.options.follow).map_err(ReadError::file(&path))?);
         self.replaced = false;
         Ok(true)
     }

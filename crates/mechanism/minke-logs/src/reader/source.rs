@@ -29,6 +29,8 @@ pub(super) struct Source {
     start: usize,
     /// How many bytes were read from the file.
     offset: u64,
+    /// Where to stop, whatever comes behind it: as long as a plain file was when it was opened. A follower has no end.
+    end: Option<u64>,
     /// Records to pass over.
     skip: usize,
 }
@@ -40,7 +42,8 @@ enum Decoder {
 }
 
 impl Source {
-    pub(super) fn open(driver: Driver, opened: files::Opened) -> io::Result<Self> {
+    pub(super) fn open(driver: Driver, opened: files::Opened, follow: bool) -> io::Result<Self> {
+        let end = (!follow && !opened.compressed).then_some(opened.length);
         let bytes = if opened.compressed {
             Bytes::Zipped(Box::new(files::unzip(opened.file)))
         } else {
@@ -59,6 +62,7 @@ impl Source {
             buffer: Vec::new(),
             start: 0,
             offset: 0,
+            end,
             skip: 0,
         })
     }
@@ -94,7 +98,7 @@ impl Source {
     }
 
     /// Reads one block and shows the records it completes, those not before `since`. Gives how many bytes were read;
-    /// 0 = the end, for now.
+    /// 0 = the end, for good or (for a follower) for now.
     pub(super) fn visit(
         &mut self,
         since: Option<i64>,
@@ -103,7 +107,9 @@ impl Source {
         self.buffer.drain(..self.start);
         self.start = 0;
         let before = self.buffer.len();
-        self.buffer.resize(before + BLOCK, 0);
+        let left = self.end.map_or(u64::MAX, |end| end.saturating_sub(self.offset));
+        let block = usize::try_from(left).unwrap_or(BLOCK).min(BLOCK);
+        self.buffer.resize(before + block, 0);
         let read = match &mut self.bytes {
             Bytes::Plain(file) => file.read(&mut self.buffer[before..]),
             Bytes::Zipped(unzip) => match unzip.read(&mut self.buffer[before..]) {

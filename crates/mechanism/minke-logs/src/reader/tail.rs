@@ -33,10 +33,9 @@ pub(super) fn find(driver: Driver, opened: &files::Opened, wanted: usize) -> io:
         let skip = records.saturating_sub(wanted);
         return Ok(Place { start: Start::Skip(skip), records: records - skip });
     }
-    let length = opened.file.metadata()?.len();
     match driver {
-        Driver::Local => last_records(&opened.file, length, wanted),
-        _ => last_lines(&opened.file, length, wanted),
+        Driver::Local => last_records(&opened.file, opened.length, wanted),
+        _ => last_lines(&opened.file, opened.length, wanted),
     }
 }
 
@@ -79,14 +78,14 @@ fn last_records(file: &File, length: u64, wanted: usize) -> io::Result<Place> {
                 file.read_exact_at(&mut window, window_start)?;
                 continue;
             }
-            _ => return from_start(file, wanted),
+            _ => return from_start(file, length, wanted),
         };
-        let Some(next) = end.checked_sub(step) else { return from_start(file, wanted) };
+        let Some(next) = end.checked_sub(step) else { return from_start(file, length, wanted) };
         // The first length must agree, or this is the head of a record that was torn right behind it.
         let mut head = [0; 4];
         file.read_exact_at(&mut head, next)?;
         if local::last_length(&head) != usize::try_from(step).ok() {
-            return from_start(file, wanted);
+            return from_start(file, length, wanted);
         }
         (end, records) = (next, records + 1);
         if end < window_start {
@@ -97,10 +96,10 @@ fn last_records(file: &File, length: u64, wanted: usize) -> io::Result<Place> {
     Ok(Place { start: Start::Offset(end), records })
 }
 
-fn from_start(file: &File, wanted: usize) -> io::Result<Place> {
+fn from_start(file: &File, length: u64, wanted: usize) -> io::Result<Place> {
     let mut file = file.try_clone()?;
     io::Seek::rewind(&mut file)?;
-    let records = count(Driver::Local, &mut file)?;
+    let records = count(Driver::Local, &mut file.take(length))?;
     let skip = records.saturating_sub(wanted);
     Ok(Place { start: Start::Skip(skip), records: records - skip })
 }

@@ -97,6 +97,31 @@ fn tail_gives_the_last_lines_across_files() {
 }
 
 #[test]
+fn what_is_written_after_the_opening_is_for_followers_only() {
+    for (driver, size, files, compress) in EVERY {
+        // Enough to grow within the last file, and to turn it over several times.
+        for more in [1, 1000] {
+            for tail in [Tail::All, Tail::Last(0), Tail::Last(10), Tail::Last(5000)] {
+                let log = log(driver, size, files, compress);
+                let mut writer = log.writer();
+                write_numbered(&mut writer, 0..500);
+                let mut cursor = log.cursor(Options { tail, ..Options::default() });
+                let mut follower = log.cursor(Options { tail, follow: true, ..Options::default() });
+                write_numbered(&mut writer, 500..500 + more);
+                let first = match tail {
+                    Tail::All => 0,
+                    Tail::Last(count) => 500 - count.min(500),
+                };
+                assert_eq!(drain(&mut cursor), numbered(first..500), "{driver:?} {size:?} {tail:?} {more}");
+                assert!(cursor.is_finished());
+                let followed = drain(&mut follower);
+                assert_eq!(followed, numbered(first..500 + more), "{driver:?} {size:?} {tail:?} {more}");
+            }
+        }
+    }
+}
+
+#[test]
 fn since_and_until_are_both_inclusive_and_until_ends_the_reading() {
     for (driver, size, files, compress) in EVERY {
         let log = log(driver, size, files, compress);
