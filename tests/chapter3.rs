@@ -117,7 +117,12 @@ fn run_fetches_a_missing_image_when_it_may() {
         never.exits(125).complains("No such image").done();
         let first = run(&["run", "--rm", &name, "echo", "here"]);
         assert_eq!(first.text(), "here");
-        first.complains(&format!("Unable to find image '{name}' locally")).complains("Pull complete").done();
+        let first = first.complains(&format!("Unable to find image '{name}' locally"));
+        let first = first.complains(&format!("Status: Downloaded newer image for {name}"));
+        // A Docker that others use has the layer still.
+        if !daemon.is_peer() {
+            first.complains("Pull complete").done();
+        }
         let again = run(&["run", "--rm", &name, "echo", "here"]);
         assert_eq!(again.stderr, "");
         let always = run(&["run", "--rm", "--pull", "always", &name, "true"]);
@@ -142,7 +147,8 @@ fn s3_04_an_image_as_a_file() {
         let mut tar = tar::Archive::new(std::fs::File::open(&file).expect("the archive"));
         assert!(tar.entries().expect("entries").all(|entry| entry.is_ok()));
         daemon.run(client, &["rmi", "busybox"]).ok().done();
-        assert_eq!(text(&daemon, client, &["images", "-q"]), "");
+        let names = ["images", "--format", "{{.Repository}}:{{.Tag}}"];
+        assert!(!text(&daemon, client, &names).lines().any(|name| name == "busybox:latest"));
         daemon.run(client, &["load", "-i", &path]).ok().says("Loaded image: busybox:latest").done();
         assert_eq!(daemon.inspect("busybox:latest", "{{.Id}}"), id);
         let mut command = daemon.command(client, &["save", "busybox:latest"]);

@@ -434,10 +434,10 @@ fn s7_13_layer_limit() {
 #[test]
 fn a_running_container_is_frozen_for_a_commit_unless_told_otherwise() {
     on_both(&["busybox"], |on| {
-        on.run(&["run", "-d", "--name", "runs", "busybox", "sh", "-c", "echo kept > /file; sleep 100"])
-            .done();
+        let name = &minke_testkit::unique(&format!("runs-{:?}", on.client));
+        on.run(&["run", "-d", "--name", name, "busybox", "sh", "-c", "echo kept > /file; sleep 100"]).done();
         minke_testkit::wait_until("the file is there", std::time::Duration::from_secs(5), || {
-            on.text(&["diff", "runs"]).contains("/file")
+            on.text(&["diff", name]).contains("/file")
         });
         let changes = [
             "-c",
@@ -449,20 +449,20 @@ fn a_running_container_is_frozen_for_a_commit_unless_told_otherwise() {
             "--change",
             "USER nobody",
         ];
-        let args = [&["commit", "-m", "x"][..], &changes, &["runs", "frozen"]].concat();
+        let args = [&["commit", "-m", "x"][..], &changes, &[name, "frozen"]].concat();
         on.run(&args).done();
-        on.run(&["commit", "--pause=false", "runs", "quick"]).done();
-        assert_eq!(on.daemon.inspect("runs", "{{.State.Status}}"), "running");
+        on.run(&["commit", "--pause=false", name, "quick"]).done();
+        assert_eq!(on.daemon.inspect(name, "{{.State.Status}}"), "running");
         assert_eq!(on.text(&["run", "--rm", "frozen"]), "kept");
         let config = on.json("frozen", ".Config");
         assert_eq!(config["User"], "nobody");
         assert_eq!(config["Labels"], serde_json::json!({"one": "two"}));
-        let events = on.daemon.events_of("runs", "{{.Action}}");
+        let events = on.daemon.events_of(name, "{{.Action}}");
         assert_eq!(events.iter().filter(|action| *action == "pause").count(), 1, "{events:?}");
         assert_eq!(events.iter().filter(|action| *action == "commit").count(), 2, "{events:?}");
-        let bad = on.daemon.run(on.client, &["commit", "runs", "Upper"]);
+        let bad = on.daemon.run(on.client, &["commit", name, "Upper"]);
         bad.exits(1).complains("must be lowercase").done();
-        let bad = on.daemon.run(on.client, &["commit", "-c", "RUN true", "runs", "x"]);
+        let bad = on.daemon.run(on.client, &["commit", "-c", "RUN true", name, "x"]);
         bad.exits(1).complains("is not a valid change command").done();
         on.daemon
             .run(on.client, &["commit", "nosuch"])
@@ -485,12 +485,12 @@ fn parents_are_kept_by_children_and_go_with_them() {
             on.run(&["rm", "step"]).done();
             id
         };
+        let short = |ids: String| -> Vec<String> { ids.lines().map(str::to_owned).collect() };
+        let listed = |args: &[&str]| short(on.text(&[&["images", "-q", "--no-trunc"][..], args].concat()));
         let lower = step("busybox", "", "touch /1");
         let top = step(&lower, "top", "touch /2");
         let refused = on.daemon.run(on.client, &["rmi", &lower]);
         refused.exits(1).complains("image has dependent child images").done();
-        let short = |ids: String| -> Vec<String> { ids.lines().map(str::to_owned).collect() };
-        let listed = |args: &[&str]| short(on.text(&[&["images", "-q", "--no-trunc"][..], args].concat()));
         assert!(!listed(&[]).contains(&lower), "a step of another image is not shown");
         assert!(listed(&["-a"]).contains(&lower));
         assert!(!listed(&["--filter", "dangling=true"]).contains(&lower));
@@ -500,6 +500,10 @@ fn parents_are_kept_by_children_and_go_with_them() {
         assert_eq!(on.id(&lower), lower);
         let top = step(&lower, "top", "touch /2");
         on.run(&["rmi", "top"]).says(&format!("Deleted: {top}")).says(&format!("Deleted: {lower}")).done();
-        assert_eq!(listed(&["-a"]).len(), 1, "busybox is left");
+        let left = listed(&["-a"]);
+        assert!(!left.contains(&top) && !left.contains(&lower), "{left:?}");
+        if !on.daemon.is_peer() {
+            assert_eq!(left.len(), 1, "busybox is left");
+        }
     });
 }

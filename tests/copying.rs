@@ -297,6 +297,56 @@ fn walk(dir: &Path) -> Vec<std::path::PathBuf> {
     files
 }
 
+/// Volumes are reached in a container that runs, what is mounted over its files besides (memory, processes, devices) is not: as with Docker,
+/// who copies `/` gets files, and what is copied to such a place is beneath it.
+#[test]
+fn memory_and_kernel_file_systems_are_not_copied() {
+    let daemon = Daemon::start();
+    let source = source();
+    let f = source.path().join("src/f");
+    for client in BOTH {
+        let (box_name, volume) = (name(client, "memory"), name(client, "volume"));
+        let mounts = ["--tmpfs", "/tm", "--mount", "type=tmpfs,dst=/tm2", "-v", &format!("{volume}:/data")];
+        let script = "touch /tm/in /tm2/in /data/in /dev/shm/in /beside; sleep 1000";
+        let start =
+            [&["run", "-d", "--name", &box_name], &mounts[..], &["busybox", "sh", "-c", script]].concat();
+        daemon.run(client, &start).ok().done();
+        wait_until("its files are made", Duration::from_secs(20), || {
+            daemon.run(client, &["exec", &box_name, "ls", "/beside"]).code == 0
+        });
+        let copied = |path: &str| {
+            let run = daemon.run(client, &["cp", &format!("{box_name}:{path}"), "-"]).ok();
+            names(run.stdout.as_bytes())
+        };
+        for (path, found) in [
+            ("/tm", &["tm/"][..]),
+            ("/tm2", &["tm2/"]),
+            ("/proc", &["proc/"]),
+            ("/sys", &["sys/"]),
+            ("/dev/shm", &["shm/"]),
+            ("/data", &["data/", "data/in"]),
+            ("/etc/hosts", &["hosts"]),
+        ] {
+            assert_eq!(copied(path), found, "{client:?} {path}");
+        }
+        let whole = source.path().join(format!("{client:?}"));
+        daemon.run(client, &["cp", &format!("{box_name}:/."), text(&whole)]).ok().done();
+        let there = ["bin/busybox", "data/in", "beside", "proc", "proc/1", "tm/in"]
+            .map(|name| whole.join(name).exists());
+        assert_eq!(there, [true, true, true, true, false, false], "{client:?}");
+        let gone = daemon.run(client, &["cp", &format!("{box_name}:/tm/in"), "-"]).exits(1);
+        gone.complains(&format!("Could not find the file /tm/in in container {box_name}")).done();
+        for place in ["/tm/", "/data/"] {
+            daemon.run(client, &["cp", text(&f), &format!("{box_name}:{place}new")]).ok().done();
+        }
+        assert_eq!(copied("/tm/new"), ["new"], "beneath the memory");
+        let seen = daemon.run(client, &["exec", &box_name, "ls", "/tm", "/data"]).ok();
+        assert_eq!(seen.text(), "/data:\nin\nnew\n\n/tm:\nin", "{client:?}");
+        drop_all(&daemon, &[&box_name]);
+        daemon.run(client, &["volume", "rm", &volume]).ok().done();
+    }
+}
+
 /// A client that goes away in the middle leaves no process behind, and the container can be started at once.
 #[test]
 fn a_copy_that_nobody_waits_for_ends() {

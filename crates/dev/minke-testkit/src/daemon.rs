@@ -286,7 +286,7 @@ impl Daemon {
         self.docker(&args).ok().stdout.lines().map(str::to_owned).collect()
     }
 
-    /// Containers and volumes of a real Docker.
+    /// Containers, volumes and images of a real Docker.
     #[track_caller]
     fn of_a_peer(&self) -> Vec<String> {
         let list = |args: &[&str]| {
@@ -295,6 +295,8 @@ impl Daemon {
         };
         let mut all = list(&["ps", "-aq", "--no-trunc"]);
         all.extend(list(&["volume", "ls", "-q"]));
+        all.extend(list(&["images", "--format", "{{.Repository}}:{{.Tag}}"]));
+        all.extend(list(&["images", "-aq", "--no-trunc"]));
         all
     }
 
@@ -356,9 +358,13 @@ impl Drop for Daemon {
             self.minke(&[&["network", "rm"], &networks[..]].concat());
         }
         if self.peer.is_some() {
-            let others = |name: &&String| !self.others.contains(name);
-            for volume in self.of_a_peer().iter().filter(others) {
-                self.minke(&["volume", "rm", volume]);
+            for name in self.of_a_peer().iter().filter(|name| !self.others.contains(name)) {
+                // Names of images hold a colon, those of volumes do not. Nameless parents go with their last child.
+                if !name.contains(':') {
+                    self.minke(&["volume", "rm", name]);
+                } else if !shared {
+                    self.minke(&["rmi", "-f", name]);
+                }
             }
             self.netns.kill().ok();
             self.netns.wait().ok();

@@ -150,7 +150,8 @@ impl Cursor {
             let place = tail::find(self.driver, &opened, wanted).map_err(ReadError::file(&path))?;
             wanted -= place.records.min(wanted);
             if wanted == 0 {
-                let mut source = Source::open(self.driver, opened, self.options.follow).map_err(ReadError::file(&path))?;
+                let mut source =
+                    Source::open(self.driver, opened, self.options.follow).map_err(ReadError::file(&path))?;
                 source.start_at(place).map_err(ReadError::file(&path))?;
                 self.current = Some(source);
                 break;
@@ -216,7 +217,8 @@ impl Cursor {
         }
         let Some(opened) = self.queue.pop_front() else { return Ok(false) };
         let path = opened.path.clone();
-        self.current = Some(Source::open(self.driver, opened, self.options.follow).map_err(ReadError::file(&path))?);
+        self.current =
+            Some(Source::open(self.driver, opened, self.options.follow).map_err(ReadError::file(&path))?);
         self.replaced = false;
         Ok(true)
     }

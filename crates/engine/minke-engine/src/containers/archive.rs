@@ -1,7 +1,7 @@
 //! Files in and out of containers, and whole roots out: what `cp` and `export` are made of.
 //!
-//! The daemon enters no namespace and unpacks nothing: a porter does ([`minke_store::porter`]), one process per copy. A container that
-//! runs is reached through its own root; one that does not is put together by the porter, and is not started while that lasts.
+//! The daemon enters no namespace and unpacks nothing: a porter does ([`minke_store::porter`]), one process per copy, which puts the container's
+//! root together. A container that does not run is not started while that lasts.
 
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
@@ -20,6 +20,9 @@ use tokio::sync::{mpsc, oneshot};
 use super::Containers;
 use super::container::Container;
 use crate::error::{Error, Result};
+
+/// What the engine writes for each container.
+const OWN_FILES: [&str; 3] = ["hostname", "hosts", "resolv.conf"];
 
 /// How much of an archive is taken at once, and how many such pieces may wait for a slow client.
 const PIECE: usize = 64 << 10;
@@ -179,7 +182,7 @@ impl Containers {
             resting = None;
         }
         let place = match &live {
-            Some((pid, _root)) => Ok((Place::Live { pid: *pid }, Vec::new())),
+            Some((pid, _root)) => Ok((self.place_of_live(container, *pid), Vec::new())),
             None => self.place_at_rest(Arc::clone(container)).await,
         };
         let mut held = Vec::new();
@@ -205,6 +208,18 @@ impl Containers {
         drop(resting);
     }
 
+    /// What is seen of a container that runs: its own files, its volumes and the engine's files.
+    fn place_of_live(&self, container: &Container, pid: u32) -> Place {
+        let record = container.record();
+        let mounts = self.mount_points(&record);
+        let mut points: Vec<String> =
+            mounts.into_iter().filter(|point| point.kind != "tmpfs").map(|point| point.destination).collect();
+        points.extend(OWN_FILES.iter().map(|name| format!("/etc/{name}")));
+        points.sort_unstable();
+        points.dedup();
+        Place::Live { pid, at: self.data_dir(container.id.as_str()), points }
+    }
+
     /// What the root of a container that does not run is made of.
     async fn place_at_rest(self: &Arc<Self>, container: Arc<Container>) -> Result<(Place, Vec<OwnedFd>)> {
         let containers = Arc::clone(self);
@@ -219,7 +234,7 @@ impl Containers {
             };
             let (mut mounts, held) = containers.enter_at_rest(&container, &record)?;
             // The engine's own files, once there was a start that made them.
-            for name in ["hostname", "hosts", "resolv.conf"] {
+            for name in OWN_FILES {
                 let (source, target) = (directory.join(name), format!("/etc/{name}"));
                 if source.exists() && mounts.iter().all(|mount| mount.target != target) {
                     let writable = !record.host.readonly_rootfs;

@@ -1,9 +1,9 @@
 //! The porter's role: carries files in and out of one container's root, in a process of its own.
 //!
 //! **Card.** Started by: the daemon, one per copy. Inherits: 0, a socket for one request and the replies; 1, a socket for the archive;
-//! 2, the root of a running container as a handle, or `/dev/null`. Touches: that root, opened beneath it only; for a container that
-//! does not run, a mount namespace of its own, where its overlay and mounts are put together as the runtime would. Reports: JSON
-//! lines on 0. Ends: when the archive is through, or either socket closes.
+//! 2, the root of a running container as a handle, or `/dev/null`. Touches: a mount namespace of its own, where the root is put
+//! together: copies of a running container's mounts, or the overlay and mounts of one that does not run, as the runtime would; that
+//! root, opened beneath it only. Reports: JSON lines on 0. Ends: when the archive is through, or either socket closes.
 //!
 //! A process, because a mount namespace belongs to one, because what hangs (a file system that answers no more) must not hang the
 //! daemon, and because it is gone with everything it held.
@@ -43,6 +43,10 @@ pub enum Place {
     Live {
         /// The host's number of the process.
         pid: u32,
+        /// Where what is seen of it is put together, in this process's own mount namespace.
+        at: PathBuf,
+        /// What of its mounts is seen, parents first: its volumes, not its memory, devices and kernel file systems.
+        points: Vec<String>,
     },
     /// One that does not.
     Rest {

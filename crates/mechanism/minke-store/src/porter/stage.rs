@@ -1,8 +1,11 @@
-//! The root that files are carried in and out of: a running container's as it is, or one put together for the purpose.
+//! The root that files are carried in and out of, put together for the purpose.
+//!
+//! Of a running container that is its root and its volumes, as it has them, without what else is mounted there: with Docker, too,
+//! `/proc`, `/sys`, `/dev` and memory are empty to those who copy, and a copy of `/` ends.
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use minke_sys::beneath::{self, Missing};
@@ -18,7 +21,17 @@ use crate::rootfs::{Rootfs, overlay};
 /// The root with everything that is mounted into it.
 pub(super) fn whole_root(place: &Place) -> Result<OwnedFd, Failure> {
     match place {
-        Place::Live { .. } => Ok(io::stderr().as_fd().try_clone_to_owned()?),
+        Place::Live { pid, at, points } => {
+            let (bare, trees) = clone_live(*pid, points)?;
+            enter_own_namespace()?;
+            mount::attach_at(&bare, CWD, at).map_err(io::Error::from)?;
+            let root = beneath::open_root(at).map_err(io::Error::from)?;
+            for (point, tree) in &trees {
+                put_tree(&root, point, tree)
+                    .map_err(|error| Failure::new(Why::Other, format!("mount to {point}: {error}")))?;
+            }
+            Ok(root)
+        }
         Place::Rest { rootfs, at, mounts } => {
             // Before: a handle of the daemon's belongs to the namespace that is left.
             let trees = mounts.iter().map(take_tree).collect::<Result<Vec<_>, _>>()?;
@@ -36,7 +49,11 @@ pub(super) fn whole_root(place: &Place) -> Result<OwnedFd, Failure> {
 /// The root without what is mounted into it.
 pub(super) fn bare_root(place: &Place) -> Result<OwnedFd, Failure> {
     match place {
-        Place::Live { pid } => Ok(clone_live_root(*pid)?),
+        Place::Live { pid, .. } => {
+            let (bare, _none) = clone_live(*pid, &[])?;
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            Ok(fs::openat(&bare, c".", flags, Mode::empty()).map_err(io::Error::from)?)
+        }
         Place::Rest { rootfs, .. } => open(rootfs),
     }
 }
@@ -86,30 +103,50 @@ fn take_tree(staged: &Staged) -> Result<OwnedFd, Failure> {
 
 /// Mounts it, making its mount point where it is missing, as a start would.
 fn put_mount(root: &OwnedFd, staged: &Staged, tree: &OwnedFd) -> Result<(), Failure> {
-    let put = || -> io::Result<()> {
-        let is_dir = FileType::from_raw_mode(fs::fstat(tree)?.st_mode) == FileType::Directory;
-        let mode = Mode::from_raw_mode(0o755);
-        let missing = if is_dir { Missing::Directory(mode) } else { Missing::File(mode) };
-        let target = CString::new(staged.target.as_str())?;
-        let target = beneath::ensure_in_root(root, &target, missing)?;
-        Ok(mount::attach(tree, &target)?)
-    };
-    put().map_err(|error| failed(staged, &error))
+    put_tree(root, &staged.target, tree).map_err(|error| failed(staged, &error))
 }
 
-/// A copy of a running container's root mount alone. It can only be made from inside its mount namespace; this process goes there
-/// and comes back.
-fn clone_live_root(pid: u32) -> io::Result<OwnedFd> {
+fn put_tree(root: &OwnedFd, target: &str, tree: &OwnedFd) -> io::Result<()> {
+    let is_dir = FileType::from_raw_mode(fs::fstat(tree)?.st_mode) == FileType::Directory;
+    let mode = Mode::from_raw_mode(0o755);
+    let missing = if is_dir { Missing::Directory(mode) } else { Missing::File(mode) };
+    let target = CString::new(target)?;
+    let target = beneath::ensure_in_root(root, &target, missing)?;
+    Ok(mount::attach(tree, &target)?)
+}
+
+/// A copy of a running container's root mount alone, and of those of `points` that are there. They can only be made from inside its
+/// mount namespace; this process goes there and comes back.
+fn clone_live(pid: u32, points: &[String]) -> io::Result<(OwnedFd, Vec<(String, OwnedFd)>)> {
     let own = ns::open(Path::new("/proc/self/ns/mnt"))?;
     let theirs = ns::open(Path::new(&format!("/proc/{pid}/ns/mnt")))?;
     ns::join(&theirs, flags::NEWNS)?;
-    let cloned = mount::clone_tree(CWD, c"/", Depth::One);
+    let cloned = clone_here(points);
     ns::join(&own, flags::NEWNS)?;
-    let cloned = cloned?;
+    let (bare, trees) = cloned?;
     // The number may have become another process's: the root that was handed over is the one.
-    let (handed, found) = (fs::fstat(io::stderr())?, fs::fstat(&cloned)?);
+    let (handed, found) = (fs::fstat(io::stderr())?, fs::fstat(&bare)?);
     if (handed.st_dev, handed.st_ino) != (found.st_dev, found.st_ino) {
         return Err(io::Error::new(io::ErrorKind::NotFound, "the container has ended"));
     }
-    Ok(fs::openat(&cloned, c".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+    Ok((bare, trees))
+}
+
+fn clone_here(points: &[String]) -> io::Result<(OwnedFd, Vec<(String, OwnedFd)>)> {
+    let clone = |dir: &OwnedFd, depth| -> io::Result<OwnedFd> {
+        let tree = mount::clone_tree(dir, c"", depth)?;
+        let change = AttrChange { propagation: Some(Propagation::Private), ..AttrChange::default() };
+        mount::set_attributes(&tree, change, depth)?;
+        Ok(tree)
+    };
+    let root = beneath::open_root(Path::new("/"))?;
+    let mut trees = Vec::new();
+    for point in points {
+        // What the container has made of the path is its own affair: nothing outside its root is reached.
+        let Ok(found) = beneath::open_in_root(&root, point.as_str(), OFlags::PATH, Mode::empty()) else {
+            continue;
+        };
+        trees.push((point.clone(), clone(&found, Depth::Recursive)?));
+    }
+    Ok((clone(&root, Depth::One)?, trees))
 }
