@@ -185,7 +185,7 @@ fn decide(machine: Machine, rules: &[Rule], default: u32) -> Calls {
                 add(&mut calls.verdicts, number, &rule.cases, rule.answer, default);
             }
             if rule.cases.is_empty()
-                && let Some((number, selector)) = machine.multiplexed(row.0)
+                && let Some((number, selector)) = machine.multiplexed(row.name())
             {
                 let operator = LinuxSeccompOperator::ScmpCmpEq;
                 let condition = Condition { argument: 0, operator, value: selector, mask: u64::MAX };

@@ -118,7 +118,7 @@ impl Machine {
 
     /// The same for a row already found.
     pub(crate) fn number_of(self, row: &Row) -> Option<u32> {
-        let number = row.1[self as usize];
+        let number = row.numbers[self as usize];
         let bit = if self == Self::X32 { X32_BIT } else { 0 };
         (number != NO).then_some(number | bit)
     }
@@ -173,18 +173,53 @@ impl Machine {
     }
 }
 
-/// A call's name and its number in each column.
-pub(crate) type Row = (&'static str, [u32; 9]);
+/// A call's name and its number in each column; without pointers, which would be relocated at every start of the program.
+pub(crate) struct Row {
+    letters: [u8; 31],
+    length: u8,
+    numbers: [u32; 9],
+}
+
+impl Row {
+    const fn new((name, numbers): (&str, [u32; 9])) -> Self {
+        let mut letters = [0; 31];
+        let mut at = 0;
+        while at < name.len() {
+            letters[at] = name.as_bytes()[at];
+            at += 1;
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "a longer name would not have fitted above")]
+        Self { letters, length: at as u8, numbers }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.letters[..usize::from(self.length)]
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        str::from_utf8(self.bytes()).unwrap_or_default()
+    }
+}
+
+static ROWS: [Row; rows::ROWS.len()] = {
+    let mut all = [const { Row::new(("", [NO; 9])) }; rows::ROWS.len()];
+    let mut at = 0;
+    while at < all.len() {
+        all[at] = Row::new(rows::ROWS[at]);
+        at += 1;
+    }
+    all
+};
 
 /// The row of a call; one look-up serves every architecture.
 pub(crate) fn find(name: &str) -> Option<&'static Row> {
-    let at = rows::ROWS.binary_search_by_key(&name, |(name, _)| name).ok()?;
-    Some(&rows::ROWS[at])
+    let at = ROWS.binary_search_by_key(&name.as_bytes(), Row::bytes).ok()?;
+    Some(&ROWS[at])
 }
 
 /// Every call name of any architecture, sorted.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    rows::ROWS.iter().map(|(name, _)| *name)
+    ROWS.iter().map(Row::name)
 }
 
 #[cfg(test)]
