@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
+use minke_testkit::registries::{Registry, RegistryOptions};
 use minke_testkit::{Client, Daemon, Run, Terminal};
 
 const BOTH: [Client; 2] = [Client::Minke, Client::Docker];
@@ -68,6 +69,71 @@ fn a_build_is_told_step_by_step_and_quietly_by_its_id() {
         assert_eq!(quiet.text(), daemon.inspect("told:1", "{{.Id}}"), "{quiet}");
         assert!(client == Client::Docker || quiet.stderr.is_empty(), "{quiet}");
     }
+}
+
+/// Letter by letter what Docker 28.5's classic builder tells of these files, but for containers of steps that only change the
+/// configuration: here they have none.
+#[test]
+fn the_classic_stream_is_docker_s() {
+    let daemon = Daemon::start();
+    let parent = "FROM busybox\nONBUILD RUN echo fired > /fired\nONBUILD ENV A=b\n";
+    build(&daemon, Client::Docker, &["-t", "parent", "-"], parent).ok().done();
+    let text = "ARG BASE=busybox\nFROM $BASE AS one\nRUN echo   x \\\n  > /x\nFROM parent\nARG used\n\
+                COPY --from=one /x /\nRUN  [\"cat\",  \"/x\"]\nLABEL a=\"b c\"\n";
+    let args =
+        ["--build-arg", "used=1", "--build-arg", "typo=2", "--build-arg", "NO_PROXY=x", "-t", "told", "-"];
+    let run = build(&daemon, Client::Docker, &args, text).ok();
+    let told = "Step 1/8 : ARG BASE=busybox\nStep 2/8 : FROM $BASE AS one\n ---> ID\n\
+                Step 3/8 : RUN echo   x   > /x\n ---> Running in ID\n ---> Removed intermediate container ID\n ---> ID\n\
+                Step 4/8 : FROM parent\n# Executing 2 build triggers\n ---> Running in ID\n\
+                \u{20}---> Removed intermediate container ID\n ---> ID\nStep 5/8 : ARG used\n ---> ID\n\
+                Step 6/8 : COPY --from=one /x /\n ---> ID\n\
+                Step 7/8 : RUN  [\"cat\",  \"/x\"]\n ---> Running in ID\nx\n ---> Removed intermediate container ID\n ---> ID\n\
+                Step 8/8 : LABEL a=\"b c\"\n ---> ID\n[Warning] One or more build-args [typo] were not consumed\n\
+                Successfully built ID\nSuccessfully tagged told:latest\n";
+    let steps = run.stdout.find("Step 1/").map_or("", |at| &run.stdout[at..]);
+    assert_eq!(nameless(steps), told, "{run}");
+    let id = daemon.inspect("told", "{{.Id}}");
+    let short = id.get(7..19).expect("an id");
+    run.says(&format!(" ---> {short}\n[Warning]")).says(&format!("Successfully built {short}\n")).done();
+    build(&daemon, Client::Minke, &args, text)
+        .ok()
+        .complains("One or more build-args [typo] were not consumed")
+        .done();
+}
+
+/// A base image that is not here comes in sight of who waits for it.
+#[test]
+fn docker_s_client_sees_how_a_base_image_comes() {
+    let daemon = Daemon::start();
+    let registry = Registry::beside(&daemon, &RegistryOptions::default());
+    let base = registry.named("base");
+    daemon.minke(&["tag", "busybox", &base]).ok().done();
+    daemon.minke(&["push", &base]).ok().done();
+    daemon.minke(&["rmi", "-f", &base, "busybox"]).ok().done();
+    let run = build(&daemon, Client::Docker, &["-"], &format!("FROM {base}\n")).ok();
+    let told = &run.stdout;
+    let at = |text: &str| told.find(text).unwrap_or_else(|| panic!("{text:?} in {run}"));
+    let order = [
+        "Step 1/1 : FROM",
+        ": Pulling from base",
+        "Status: Downloaded newer image",
+        " ---> ",
+        "Successfully built",
+    ];
+    assert!(order.map(at).is_sorted(), "{run}");
+    run.done();
+}
+
+/// With `ID` instead of each.
+fn nameless(text: &str) -> String {
+    let mut out = String::new();
+    for word in text.split_inclusive([' ', '\n']) {
+        let bare = word.trim_end();
+        let id = bare.len() == 12 && bare.bytes().all(|byte| byte.is_ascii_hexdigit());
+        out.push_str(&if id { word.replace(bare, "ID") } else { word.to_owned() });
+    }
+    out
 }
 
 /// What is wrong is quoted with file, lines and an arrow; docker's client gets docker's words and the program's exit status.

@@ -68,6 +68,12 @@ pub struct Scope {
 }
 
 impl Scope {
+    /// Whether a variable may be given for a build though no `ARG` asks for it.
+    #[must_use]
+    pub fn is_predefined(name: &str) -> bool {
+        PROXIES.contains(&name) || name == "SOURCE_DATE_EPOCH" || name.starts_with("BUILDKIT_")
+    }
+
     /// The scope of the `FROM` lines: the platforms' variables and what the globals declare.
     ///
     /// # Errors

@@ -98,8 +98,19 @@ impl Classic {
         if self.quiet { Vec::new() } else { std::mem::take(&mut self.ready) }
     }
 
+    /// A line of a base image's pull.
+    pub(super) fn pull(&self, line: ProgressMessage) -> Vec<ProgressMessage> {
+        if self.quiet { Vec::new() } else { vec![line] }
+    }
+
     /// The last lines of a build that succeeded.
-    pub(super) fn built(mut self, outcome: &BuildOutcome, names: &[String]) -> Vec<ProgressMessage> {
+    pub(super) fn built(
+        mut self,
+        outcome: &BuildOutcome,
+        names: &[String],
+        warning: Option<String>,
+    ) -> Vec<ProgressMessage> {
+        self.warnings.extend(warning);
         if self.quiet {
             return vec![ProgressMessage::stream(format!("{}\n", outcome.image))];
         }
@@ -212,8 +223,8 @@ fn end(step: &Step, cached: bool, image: &str, last: bool, ready: &mut Vec<Progr
         let text = format!(" ---> Removed intermediate container {}\n", short(container));
         ready.push(ProgressMessage::stream(text));
     }
-    // Between triggers nothing stands that could be named.
-    if last {
+    // Between triggers nothing stands that could be named, nor before the first FROM.
+    if last && !image.is_empty() {
         ready.push(ProgressMessage::stream(format!(" ---> {}\n", short(image))));
     }
 }

@@ -8,7 +8,7 @@ mod own;
 mod parameters;
 mod ports;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -21,7 +21,7 @@ use minke_api::build::BuildTold;
 use minke_api::compat::requests;
 use minke_api::progress::ProgressMessage;
 use minke_base::Reference;
-use minke_dockerfile::Dockerfile;
+use minke_dockerfile::{Dockerfile, Scope};
 use minke_engine::Engine;
 use minke_engine::builds::{BuildEvent, BuildOutcome, BuildRequest, Export, PruneRequest};
 use serde_json::json;
@@ -42,34 +42,72 @@ pub(crate) fn wire(engine: &Engine) {
 
 type Building = Pin<Box<dyn Future<Output = minke_engine::Result<BuildOutcome>> + Send>>;
 
-/// A build under way: events, then how it ended.
+/// A build under way: what happens, then how it ended.
 struct Run {
     events: mpsc::UnboundedReceiver<BuildEvent>,
+    pulls: mpsc::Receiver<ProgressMessage>,
+    /// What comes before anything else.
+    ready: VecDeque<Heard>,
     building: Option<Building>,
     outcome: Option<minke_engine::Result<BuildOutcome>>,
+    /// Build arguments that no `ARG` has asked for yet.
+    unused: BTreeSet<String>,
+}
+
+/// Something happened.
+enum Heard {
+    Event(BuildEvent),
+    /// A line of a base image's pull.
+    Pull(ProgressMessage),
 }
 
 impl Run {
-    fn start(shared: &Shared, request: BuildRequest) -> Self {
+    fn start(shared: &Shared, request: BuildRequest, pulls: mpsc::Receiver<ProgressMessage>) -> Self {
         let builds = Arc::clone(&shared.engine.builds);
         let (send, events) = mpsc::unbounded_channel();
+        let unused = request.args.keys().filter(|name| !Scope::is_predefined(name)).cloned().collect();
         let building: Building = Box::pin(async move { builds.build(request, send).await });
-        Self { events, building: Some(building), outcome: None }
+        Self { events, pulls, ready: VecDeque::new(), building: Some(building), outcome: None, unused }
     }
 
-    /// The next event; nothing when the build has ended and all is told.
-    async fn event(&mut self) -> Option<BuildEvent> {
+    /// What happens next; nothing when the build has ended and all is told.
+    async fn next(&mut self) -> Option<Heard> {
+        if let Some(ready) = self.ready.pop_front() {
+            return Some(ready);
+        }
+        let mut heard = None;
         if let Some(building) = &mut self.building {
             tokio::select! {
                 biased;
-                Some(event) = self.events.recv() => return Some(event),
+                Some(event) = self.events.recv() => heard = Some(event),
+                Some(line) = self.pulls.recv() => return Some(Heard::Pull(line)),
                 outcome = building => {
                     self.outcome = Some(outcome);
                     self.building = None;
                 }
             }
         }
-        self.events.try_recv().ok()
+        let event = heard.or_else(|| self.events.try_recv().ok())?;
+        if let BuildEvent::Vertex(vertex) = &event {
+            let mut words = vertex.text.split_whitespace();
+            if words.next().is_some_and(|word| word.eq_ignore_ascii_case("ARG")) {
+                for word in words {
+                    self.unused.remove(word.split('=').next().unwrap_or_default());
+                }
+            }
+        }
+        if matches!(event, BuildEvent::Done { .. } | BuildEvent::Failed { .. }) {
+            // A pull that has ended is told of to its end before its step is done with.
+            self.ready.extend(std::iter::from_fn(|| self.pulls.try_recv().ok()).map(Heard::Pull));
+        }
+        self.ready.push_back(Heard::Event(event));
+        self.ready.pop_front()
+    }
+
+    /// What is odd about the arguments, once all steps are known.
+    fn warning(&self) -> Option<String> {
+        let names: Vec<&str> = self.unused.iter().map(String::as_str).collect();
+        (!names.is_empty()).then(|| format!("One or more build-args [{}] were not consumed", names.join(" ")))
     }
 
     fn outcome(&mut self) -> Result<BuildOutcome, String> {
@@ -81,9 +119,9 @@ impl Run {
     }
 
     /// The first event, or the refusal of a build that never began.
-    async fn begin(&mut self) -> Result<Option<BuildEvent>, Failure> {
-        match self.event().await {
-            Some(event) => Ok(Some(event)),
+    async fn begin(&mut self) -> Result<Option<Heard>, Failure> {
+        match self.next().await {
+            Some(heard) => Ok(Some(heard)),
             None => match self.outcome.take() {
                 Some(Err(error)) => Err(error.into()),
                 outcome => {
@@ -98,26 +136,28 @@ impl Run {
 pub(super) async fn build(shared: &Shared, call: Call) -> Outcome {
     let quiet = call.query.flag("q");
     let mut request = parameters::request(&call.query)?;
-    request.pull_by = Some(Arc::new(ports::Bases::of(&shared.engine, &call)?));
+    let (bases, pulls) = ports::Bases::of(&shared.engine, &call)?;
+    request.pull_by = Some(Arc::new(bases));
     incoming::files(&shared.engine, call, &mut request).await?;
     let names: Vec<String> = request.names.iter().map(Reference::familiar).collect();
     parse(&request).map_err(|refused| Failure::invalid(refused.message))?;
-    let mut run = Run::start(shared, request);
+    let mut run = Run::start(shared, request, pulls);
     let first = run.begin().await?;
     let mut classic = Classic::new(quiet);
-    let begun = first.map(|event| classic.event(event)).unwrap_or_default();
+    let begun = first.map(|heard| tell(&mut classic, heard)).unwrap_or_default();
     let state = (run, Some(classic), names, VecDeque::from(begun));
     let body = stream::unfold(state, |(mut run, mut classic, names, mut lines)| async move {
         loop {
             if let Some(line) = lines.pop_front() {
                 return Some((encode(&line), (run, classic, names, lines)));
             }
-            match run.event().await {
-                Some(event) => lines.extend(classic.as_mut()?.event(event)),
+            match run.next().await {
+                Some(heard) => lines.extend(tell(classic.as_mut()?, heard)),
                 None => {
                     let classic = classic.take()?;
+                    let warning = run.warning();
                     lines.extend(match run.outcome() {
-                        Ok(outcome) => classic.built(&outcome, &names),
+                        Ok(outcome) => classic.built(&outcome, &names, warning),
                         Err(message) => classic.failed(&message),
                     });
                 }
@@ -125,6 +165,13 @@ pub(super) async fn build(shared: &Shared, call: Call) -> Outcome {
         }
     });
     answer::stream("application/json", Box::pin(body))
+}
+
+fn tell(classic: &mut Classic, heard: Heard) -> Vec<ProgressMessage> {
+    match heard {
+        Heard::Event(event) => classic.event(event),
+        Heard::Pull(line) => classic.pull(line),
+    }
 }
 
 fn encode(line: &ProgressMessage) -> io::Result<Bytes> {
@@ -160,7 +207,8 @@ fn parse(request: &BuildRequest) -> Result<Dockerfile, Refused> {
 
 pub(super) async fn build_own(shared: &Shared, call: Call) -> Outcome {
     let mut request = parameters::request(&call.query)?;
-    request.pull_by = Some(Arc::new(ports::Bases::of(&shared.engine, &call)?));
+    let (bases, pulls) = ports::Bases::of(&shared.engine, &call)?;
+    request.pull_by = Some(Arc::new(bases));
     incoming::own_files(&shared.engine, call, &mut request).await?;
     let file = parse(&request)
         .map_err(|refused| Failure::invalid(format!("{}{}", refused.excerpt, refused.message)))?;
@@ -176,10 +224,10 @@ pub(super) async fn build_own(shared: &Shared, call: Call) -> Outcome {
             format!("{}\nlint violation found for rules: the file says check=error=true", lines.join("\n"));
         return Err(Failure::invalid(text));
     }
-    let mut run = Run::start(shared, request);
+    let mut run = Run::start(shared, request, pulls);
     let first = run.begin().await?;
     let mut own = Own::new(Some(file));
-    let told = warnings.iter().map(own::warning).chain(first.and_then(|event| own.event(event)));
+    let told = warnings.iter().map(own::warning).chain(first.and_then(|heard| own.heard(heard)));
     let state = (run, own, told.collect::<VecDeque<BuildTold>>(), After::Events);
     let body = stream::unfold(state, |(mut run, mut own, mut told, mut after)| async move {
         loop {
@@ -198,12 +246,14 @@ pub(super) async fn build_own(shared: &Shared, call: Call) -> Outcome {
                         after = After::Nothing;
                     }
                 },
-                After::Events => match run.event().await {
-                    Some(event) => told.extend(own.event(event)),
+                After::Events => match run.next().await {
+                    Some(heard) => told.extend(own.heard(heard)),
                     None => {
                         after = After::Nothing;
+                        let warning = run.warning();
                         match run.outcome() {
                             Ok(mut outcome) => {
+                                told.extend(warning.map(own::plain_warning));
                                 told.push_back(own::built(&outcome));
                                 if let Some(export) = outcome.export.take() {
                                     after = After::Archive(archive(export, outcome));

@@ -8,6 +8,8 @@ use minke_api::framing::{self, Stream};
 use minke_dockerfile::{Dockerfile, Span, Warning};
 use minke_engine::builds::{BuildEvent, BuildOutcome, Output, Vertex, VertexId};
 
+use super::Heard;
+
 /// Translates events, with the Dockerfile at hand for quoting.
 #[derive(Debug)]
 pub(super) struct Own {
@@ -20,7 +22,15 @@ impl Own {
         Self { file, vertices: Vec::new() }
     }
 
-    pub(super) fn event(&mut self, event: BuildEvent) -> Option<BuildTold> {
+    /// Pulls are not told of: their step is at work meanwhile.
+    pub(super) fn heard(&mut self, heard: Heard) -> Option<BuildTold> {
+        match heard {
+            Heard::Event(event) => self.event(event),
+            Heard::Pull(_line) => None,
+        }
+    }
+
+    fn event(&mut self, event: BuildEvent) -> Option<BuildTold> {
         Some(match event {
             BuildEvent::Vertex(vertex) => {
                 let told = BuildTold::Vertex {
@@ -74,6 +84,11 @@ pub(super) fn warning(warning: &Warning) -> BuildTold {
         message: warning.message.clone(),
         line: usize::try_from(warning.span.first).unwrap_or_default(),
     }
+}
+
+/// One that no line of the Dockerfile is to blame for.
+pub(super) fn plain_warning(message: String) -> BuildTold {
+    BuildTold::Warning { rule: String::new(), message, line: 0 }
 }
 
 pub(super) fn built(outcome: &BuildOutcome) -> BuildTold {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use minke_api::progress::ProgressMessage;
 use minke_api::system::{AuthConfig, auth_configs_from_header};
 use minke_base::Reference;
 use minke_engine::builds::{Fetch, Fetched, Pull};
@@ -12,9 +13,6 @@ use minke_engine::{Engine, Error, Images, registries};
 use tokio::sync::mpsc;
 
 use crate::http::{Call, Failure};
-
-/// Lines of a pull's progress that may wait; nobody shows them.
-const DEPTH: usize = 16;
 
 /// Fetches with the client of the registries, which knows proxies and private authorities.
 #[derive(Debug)]
@@ -32,6 +30,9 @@ impl Fetch for Web {
     }
 }
 
+/// Lines of a pull's progress that may wait for their client.
+const DEPTH: usize = 16;
+
 /// Pulls with the credentials that came with a build.
 #[derive(Debug)]
 pub(super) struct Bases {
@@ -39,15 +40,24 @@ pub(super) struct Bases {
     engine: Engine,
     /// By the registry's name.
     credentials: BTreeMap<String, AuthConfig>,
+    progress: mpsc::Sender<ProgressMessage>,
 }
 
 impl Bases {
-    pub(super) fn of(engine: &Engine, call: &Call) -> Result<Self, Failure> {
+    /// And where its pulls tell how they come along.
+    pub(super) fn of(
+        engine: &Engine,
+        call: &Call,
+    ) -> Result<(Self, mpsc::Receiver<ProgressMessage>), Failure> {
         let configs = auth_configs_from_header(call.header("x-registry-config"))
             .map_err(|error| Failure::invalid(error.to_string()))?;
         let credentials =
             configs.into_iter().map(|(server, auth)| (registries::domain_of(&server), auth)).collect();
-        Ok(Self { images: Arc::clone(&engine.images), engine: engine.clone(), credentials })
+        let (progress, lines) = mpsc::channel(DEPTH);
+        Ok((
+            Self { images: Arc::clone(&engine.images), engine: engine.clone(), credentials, progress },
+            lines,
+        ))
     }
 }
 
@@ -65,11 +75,7 @@ impl Pull for Bases {
             name,
         };
         let images = Arc::clone(&self.images);
-        Box::pin(async move {
-            let (progress, mut lines) = mpsc::channel(DEPTH);
-            let unheard = async { while lines.recv().await.is_some() {} };
-            let (pulled, ()) = tokio::join!(images.pull(request, progress), unheard);
-            pulled
-        })
+        let progress = self.progress.clone();
+        Box::pin(async move { images.pull(request, progress).await })
     }
 }
