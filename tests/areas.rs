@@ -7,7 +7,7 @@
 //! | `volumes.rs` | volumes beside the book's scenarios: forms of mounts, what they are filled with, killed daemons |
 //! | `chapter6.rs`, `limits.rs`, `sandbox.rs` | chapter 6: its scenarios, the measured ones, and what escape kits try, beside Docker |
 //! | `versions.rs` | create, inspect and list as each API version has them |
-//! | `isolation.rs` | what a container can and cannot see of its host |
+//! | `isolation.rs` | what a container can and cannot see of its host; chapter 6's rows about all of its means together |
 //! | `endurance.rs` | restarts of the daemon under eight clients; `cargo xtask endurance` runs it for as long as one likes |
 //! | `life.rs` | restart policies, a reboot of the host, stopping and freezing, memory, many containers |
 //! | `health.rs` | health checks |

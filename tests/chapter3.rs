@@ -1,8 +1,12 @@
-//! Chapter 3 of the book: installing software, with a registry of Debian's on loopback in the place of Docker Hub and quay.io. Searching and logging
-//! in are beside the registry's other rows.
+//! Chapter 3 of the book: installing software, with a registry of Debian's on loopback in the place of Docker Hub and quay.io. More about searching and
+//! logging in is beside the registry's other rows (`chapter9.rs`, `registries.rs`). B3-23 is about a web site.
 
-use minke_testkit::registries::{Line, Registry, RegistryOptions};
-use minke_testkit::{Client, Daemon, Options, Terminal, fixtures};
+use std::net::TcpListener;
+use std::time::Duration;
+
+use minke_testkit::registries::parts::{ALICE, layered};
+use minke_testkit::registries::{FakeRegistry, Line, Registry, RegistryOptions, Tricks};
+use minke_testkit::{Client, Daemon, Options, Terminal};
 
 const BOTH: [Client; 2] = [Client::Minke, Client::Docker];
 
@@ -19,7 +23,186 @@ fn blobs(daemon: &Daemon) -> usize {
     std::fs::read_dir(daemon.data_root().join("content/sha256")).expect("the content store").count()
 }
 
-/// S3-03 (C3-02, C3-08, C3-09, C3-23; B3-03, B3-05, B3-10): a registry beside the Hub, a push and a pull, `latest` where no tag is said, all tags only
+/// A listener in the daemon's network, on loopback.
+fn listener(daemon: &Daemon) -> TcpListener {
+    daemon.host_netns().run(|| TcpListener::bind("127.0.0.1:0")).expect("a free port")
+}
+
+/// S3-01 (C3-01, C3-02; B3-07): what is found is told with its stars and whether it is official, and is not installed by that; who finds nobody is
+/// told so.
+#[test]
+fn s3_01_find_and_install() {
+    for client in BOTH {
+        let daemon = with(&["busybox"]);
+        let silent = listener(&daemon);
+        let nobody = format!("{}/postgres", silent.local_addr().expect("its address"));
+        // A real Docker waits for ever.
+        let waiting = (!daemon.is_peer()).then(|| daemon.start_client(client, &["search", &nobody]));
+        let hub = FakeRegistry::on(listener(&daemon));
+        let name = format!("{}/postgres", hub.domain());
+        daemon.run(client, &["tag", "busybox", &name]).ok().done();
+        daemon.run(client, &["push", &name]).ok().done();
+        daemon.run(client, &["rmi", &name]).ok().done();
+        let found = serde_json::json!({"num_results": 2, "query": "postgres", "results": [
+            {"name": "postgres", "description": "a database", "star_count": 14000, "is_official": true, "is_automated": false},
+            {"name": "somebody/postgres", "description": "another one", "star_count": 7, "is_official": false, "is_automated": true}]});
+        hub.set(Tricks { search: found.to_string(), ..Tricks::default() });
+        let images = || text(&daemon, client, &["images", "-a", "--no-trunc"]);
+        let before = images();
+        let list = daemon.run(client, &["search", &name]).ok();
+        let rows: Vec<Vec<&str>> = list.stdout.lines().map(|row| row.split_whitespace().collect()).collect();
+        assert_eq!(rows[0], ["NAME", "DESCRIPTION", "STARS", "OFFICIAL"], "{list}");
+        assert_eq!(rows[1], ["postgres", "a", "database", "14000", "[OK]"], "{list}");
+        assert_eq!(rows[2], ["somebody/postgres", "another", "one", "7"], "{list}");
+        assert_eq!(images(), before, "nothing is installed");
+        daemon.run(client, &["pull", &name]).ok().says("Status: ").done();
+        let names = text(&daemon, client, &["images", "--format", "{{.Repository}}:{{.Tag}}"]);
+        assert!(names.lines().any(|found| found == format!("{name}:latest")), "{names}");
+        let gone = listener(&daemon).local_addr().expect("its address");
+        let failed = daemon.run(client, &["search", &format!("{gone}/postgres")]).exits(1);
+        failed.complains("connection refused").done();
+        if let Some(waiting) = waiting {
+            waiting.finish(Duration::from_secs(60)).exits(1).complains("no answer for 15 s").done();
+        }
+    }
+}
+
+/// S3-07 (C3-03, C3-04; B3-09): a registry that wants to know who asks, from the first refusal to the one after the logout.
+#[test]
+fn s3_07_a_private_repository() {
+    for client in BOTH {
+        let daemon = with(&["busybox"]);
+        let users = Some(ALICE.to_owned());
+        let registry = Registry::beside(&daemon, &RegistryOptions { users, ..RegistryOptions::default() });
+        let (server, name) = (registry.domain(), registry.named("alice/private"));
+        daemon.run(client, &["tag", "busybox", &name]).ok().done();
+        let refused = |verb: &str| {
+            daemon.run(client, &[verb, &name]).exits(1).complains("no basic auth credentials").done();
+        };
+        refused("push");
+        let login = daemon.command(client, &["login", &server]);
+        let mut terminal = Terminal::spawn(&login, 24, 120);
+        terminal.expect("Username: ");
+        terminal.send("alice\r");
+        terminal.expect("Password: ");
+        terminal.send("secret\r");
+        terminal.expect("Login Succeeded");
+        assert_eq!(terminal.wait(), 0);
+        for verb in ["push", "pull"] {
+            daemon.run(client, &[verb, &name]).ok().done();
+        }
+        daemon.run(client, &["rmi", &name]).ok().done();
+        daemon.run(client, &["run", "--rm", &name, "echo", "let in"]).ok().says("let in").done();
+        daemon
+            .run(client, &["logout", &server])
+            .ok()
+            .says(&format!("Removing login credentials for {server}"))
+            .done();
+        daemon.run(client, &["rmi", &name]).ok().done();
+        refused("pull");
+        daemon
+            .run(client, &["run", "--rm", &name, "true"])
+            .exits(125)
+            .complains("no basic auth credentials")
+            .done();
+    }
+}
+
+/// B3-01, B3-02, B3-04 and C3-15: an image is files and what is known of them; each change makes another, whose long id nobody could have guessed; a
+/// name points to one at a time, and one may have many; steps without a name are shown by `images -a` alone, and go by their ids.
+#[test]
+fn an_image_is_files_and_what_is_known_of_them() {
+    for client in BOTH {
+        let daemon = with(&["busybox"]);
+        let run = |args: &[&str]| daemon.run(client, args).ok();
+        let inspect = |name: &str, what: &str| daemon.inspect(name, what);
+        let known =
+            ["-c", "EXPOSE 80", "-c", "VOLUME /data", "-c", "LABEL a=b", "-c", "CMD [\"cat\", \"/file\"]"];
+        run(&["run", "--name", "maker", "busybox", "sh", "-c", "echo content > /file"]).done();
+        let step = text(&daemon, client, &[&["commit"][..], &known, &["maker"]].concat());
+        run(&["rm", "maker"]).done();
+        layered(&daemon, &step, "echo more > /more", "app:1");
+        let first = inspect("app:1", "{{.Id}}");
+        let shown = inspect(
+            "app:1",
+            "{{json .Config.ExposedPorts}} {{json .Config.Volumes}} {{.Config.Labels.a}} {{.Parent}}",
+        );
+        assert_eq!(shown, format!("{{\"80/tcp\":{{}}}} {{\"/data\":{{}}}} b {step}"));
+        let history =
+            text(&daemon, client, &["history", "--no-trunc", "--format", "{{.CreatedBy}}", "app:1"]);
+        assert!(
+            history.contains("echo more > /more") && history.contains("echo content > /file"),
+            "{history}"
+        );
+        assert_eq!(text(&daemon, client, &["run", "--rm", &step]), "content", "by its id alone");
+
+        // A change of the files and one of what is known make another image each.
+        layered(&daemon, "app:1", "echo changed > /more", "app:2");
+        run(&["create", "--name", "same", "app:1"]).done();
+        run(&["commit", "-c", "LABEL a=c", "same", "app:3"]).done();
+        run(&["rm", "-v", "same"]).done();
+        let ids = ["busybox", "app:1", "app:2", "app:3"].map(|name| inspect(name, "{{.Id}}"));
+        for (at, id) in ids.iter().enumerate() {
+            let hex = id.strip_prefix("sha256:").expect("the algorithm");
+            assert!(hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id}");
+            assert!(!ids[..at].contains(id), "{ids:?}");
+        }
+        let layers = |name: &str| inspect(name, "{{json .RootFS.Layers}}");
+        assert!(layers("app:1") == layers("app:3") && layers("app:1") != layers("app:2"));
+
+        // Names.
+        run(&["tag", "app:1", "app:stable"]).done();
+        run(&["tag", "app:1", "app:2"]).done();
+        for tag in ["app:1", "app:stable", "app:2"] {
+            assert_eq!(inspect(tag, "{{.Id}}"), first);
+        }
+        let tags = inspect(&first, "{{len .RepoTags}}");
+        assert_eq!((tags.as_str(), inspect(&ids[2], "{{len .RepoTags}}").as_str()), ("3", "0"), "{ids:?}");
+
+        // C3-15.
+        let rows = |args: &[&str]| {
+            let shown = ["images", "--no-trunc", "--format", "{{.Repository}} {{.ID}}"];
+            text(&daemon, client, &[&shown[..], args].concat())
+        };
+        assert!(rows(&["-a"]).lines().any(|row| row == format!("<none> {step}")), "{}", rows(&["-a"]));
+        assert!(!rows(&[]).contains(&step), "{}", rows(&[]));
+        run(&["rmi", "-f", "app:1", "app:2", "app:3", "app:stable", &ids[2]]).done();
+        daemon.run(client, &["inspect", &step]).exits(1).done();
+    }
+}
+
+/// What maps a file, changes it by its name and looks again.
+const MAPS: &str = "import mmap, os, sys\n\
+    with open(sys.argv[1], 'r+b') as file:\n    seen = mmap.mmap(os.open(sys.argv[1], os.O_RDONLY), 0, prot=mmap.PROT_READ)\n    \
+    file.write(b'X')\n    file.flush()\n    print(seen[:1] == b'X')";
+
+/// B3-21: what is mapped from an image's file is the image's, and a change is a copy's; a volume is a file system like any other.
+#[test]
+fn b3_21_a_volume_is_for_files_that_are_mapped() {
+    for client in BOTH {
+        let daemon = with(&["supervised"]);
+        let run = |args: &[&str]| {
+            let script = [
+                "supervised",
+                "sh",
+                "-c",
+                "cp /etc/passwd /data/file; for file in $1; do python3 -c \"$0\" $file; done",
+                MAPS,
+            ];
+            text(&daemon, client, &[&["run", "--rm", "-v", "/data"], &script[..], args].concat())
+        };
+        assert_eq!(run(&["/data/file"]), "True");
+        // What a mapping of the other kind shows is the kernel's affair; the image is what it was.
+        let first = run(&["/etc/passwd"]);
+        assert!(first == "True" || first == "False", "{first}");
+        assert_eq!(
+            text(&daemon, client, &["run", "--rm", "supervised", "head", "-c", "1", "/etc/passwd"]),
+            "r"
+        );
+    }
+}
+
+/// S3-03 (C3-02, C3-08, C3-09, C3-23; 7-C32; B3-03, B3-05, B3-08, B3-10): a registry beside the Hub, a push and a pull, `latest` where no tag is said, all tags only
 /// with `-a` (P3-01).
 #[test]
 fn s3_03_an_alternative_registry() {
@@ -206,7 +389,8 @@ fn s3_06_layers_are_reused() {
     }
 }
 
-/// S3-08 (C3-21, C3-22, B3-20): each driver has its own world.
+/// S3-08 (C3-21, C3-22, B3-20): the driver is the daemon's choice. Docker keeps images by driver and shows none of the other's; here they are the
+/// engine's, and whichever driver there is runs them.
 #[test]
 fn s3_08_a_storage_driver_is_chosen() {
     let mut daemon = with(&["busybox"]);
@@ -214,15 +398,17 @@ fn s3_08_a_storage_driver_is_chosen() {
         return;
     }
     assert_eq!(daemon.docker(&["info", "--format", "{{.Driver}}"]).ok().text(), "overlay2");
+    daemon.docker(&["info"]).ok().says("Storage Driver: overlay2").says("Backing Filesystem: ").done();
+    let before = daemon.inspect("busybox", "{{.Id}}");
     daemon.terminate();
     daemon.set_args(&["--storage-driver", "vfs"]);
     daemon.spawn();
     assert_eq!(daemon.minke(&["info", "--format", "{{.Driver}}"]).ok().text(), "vfs");
-    daemon.minke(&["load", "-q", "-i", &fixtures::archive("busybox").to_string_lossy()]).ok().done();
     daemon.minke(&["run", "--rm", "busybox", "echo", "copied"]).ok().says("copied").done();
     daemon.terminate();
     daemon.set_args(&[]);
     daemon.spawn();
+    assert_eq!(daemon.inspect("busybox", "{{.Id}}"), before);
     daemon.minke(&["run", "--rm", "busybox", "echo", "stacked"]).ok().says("stacked").done();
 }
 

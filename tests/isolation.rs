@@ -1,6 +1,10 @@
-//! What a container can and cannot see of its host.
+//! What a container can and cannot see of its host; the rows of chapter 6 that are about all of its means together.
 
-use minke_testkit::{Client, Daemon};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+
+use minke_testkit::{Client, Daemon, Run};
+
+const BOTH: [Client; 2] = [Client::Minke, Client::Docker];
 
 fn own(namespace: &str) -> String {
     std::fs::read_link(format!("/proc/self/ns/{namespace}"))
@@ -147,4 +151,162 @@ fn no_descriptor_or_directory_of_the_engine_reaches_a_container() {
     let run = daemon.minke(&["exec", "box1", "sh", "-c", script]).ok();
     let lines: Vec<&str> = run.text().lines().collect();
     assert_eq!(lines[0], "0 1 2 ", "{run}");
+}
+
+/// `run --rm FLAGS busybox COMMAND`.
+#[track_caller]
+fn once(daemon: &Daemon, client: Client, flags: &[&str], command: &[&str]) -> Run {
+    daemon.run(client, &[&["run", "--rm"], flags, &["busybox"], command].concat())
+}
+
+fn namespace(daemon: &Daemon, name: &str, kind: &str) -> String {
+    let pid = daemon.inspect(name, "{{.State.Pid}}");
+    std::fs::read_link(format!("/proc/{pid}/ns/{kind}")).expect("its namespace").display().to_string()
+}
+
+/// A field of `/proc/self/status` inside a container.
+#[track_caller]
+fn status(daemon: &Daemon, client: Client, flags: &[&str], field: &str) -> String {
+    let run = once(daemon, client, flags, &["grep", &format!("^{field}:"), "/proc/self/status"]).ok();
+    run.text().rsplit(':').next().unwrap_or_default().trim().to_owned()
+}
+
+/// Rows 6-B01, 6-B02, 6-B48: what keeps a container apart, each thing for itself, and the three allowances that are given when it is made, as the
+/// kernel has them.
+#[test]
+fn each_kind_of_isolation_is_there() {
+    let daemon = Daemon::start();
+    for client in BOTH {
+        let name = &minke_testkit::unique(&format!("apart-{client:?}").to_lowercase());
+        let limits =
+            ["-m", "64m", "--cpu-shares", "512", "--cpuset-cpus", "0", "--device", "/dev/null:/dev/given"];
+        let line = [&["run", "-d", "--name", name], &limits[..], &["busybox", "sleep", "1000"]].concat();
+        daemon.run(client, &line).ok().done();
+        for kind in ["pid", "mnt", "net", "ipc", "uts"] {
+            assert_ne!(namespace(&daemon, name, kind), own(kind), "{kind}");
+        }
+        let inside = |command: &[&str]| {
+            daemon.run(client, &[&["exec", name], command].concat()).ok().text().to_owned()
+        };
+        assert!(inside(&["ls", "/proc"]).lines().filter(|entry| entry.parse::<u32>().is_ok()).count() < 5);
+        assert!(!inside(&["ls", "/"]).contains("lost+found"), "its root is its own");
+        let host = std::fs::read_to_string("/proc/self/status").expect("this process");
+        let capabilities = |text: &str| {
+            text.lines().find_map(|line| line.strip_prefix("CapBnd:\t")).expect("a field").to_owned()
+        };
+        assert_ne!(capabilities(&inside(&["cat", "/proc/1/status"])), capabilities(&host));
+        let held = |v1: &str, v2: &str| {
+            let files = [format!("/sys/fs/cgroup/{v1}"), format!("/sys/fs/cgroup/{v2}")];
+            inside(&["sh", "-c", &format!("cat {} 2>/dev/null || cat {}", files[0], files[1])])
+        };
+        assert_eq!(held("memory/memory.limit_in_bytes", "memory.max"), "67108864");
+        assert_eq!(held("cpuset/cpuset.cpus", "cpuset.cpus"), "0");
+        let weight = held("cpu/cpu.shares", "cpu.weight");
+        assert!(weight == "512" || weight == "50" || weight == "20", "{weight}");
+        assert_eq!(inside(&["stat", "-c", "%F %t:%T", "/dev/given"]), "character special file 1:3");
+        let refused = daemon.run(client, &["exec", name, "sh", "-c", "mknod /disk b 7 0 && head -c 1 /disk"]);
+        assert_ne!(refused.code, 0, "devices that were not given");
+        daemon.run(client, &["rm", "-f", name]).ok().done();
+    }
+}
+
+/// Row 6-B24: whoever writes, what is in no volume stays in the container.
+#[test]
+fn what_is_written_stays_in_the_container() {
+    let daemon = Daemon::start();
+    for client in BOTH {
+        let name = &minke_testkit::unique(&format!("writes-{client:?}").to_lowercase());
+        let line = ["run", "-d", "--name", name, "-v", "/volume", "busybox", "sleep", "1000"];
+        daemon.run(client, &line).ok().done();
+        for user in ["0:0", "1000:1000", "65534:65534"] {
+            let file = format!("/tmp/of-{user}");
+            daemon.run(client, &["exec", "-u", user, name, "sh", "-c", "echo x > $0", &file]).ok().done();
+        }
+        daemon.run(client, &["exec", name, "touch", "/volume/kept"]).ok().done();
+        let diff = daemon.run(client, &["diff", name]).ok();
+        for line in ["A /tmp/of-0:0", "A /tmp/of-1000:1000", "A /tmp/of-65534:65534"] {
+            assert!(diff.stdout.lines().any(|found| found == line), "{line}: {diff}");
+        }
+        assert!(!diff.stdout.contains("kept"), "{diff}");
+        let other =
+            daemon.run(client, &["run", "--rm", "--volumes-from", name, "busybox", "ls", "/tmp", "/volume"]);
+        assert_eq!(other.ok().text(), "/tmp:\n\n/volume:\nkept");
+        daemon.run(client, &["rm", "-fv", name]).ok().done();
+    }
+}
+
+/// Row 6-B31: who may speak to the daemon is root of its host.
+#[test]
+fn who_speaks_to_the_daemon_owns_the_host() {
+    let daemon = Daemon::start();
+    if daemon.is_peer() {
+        return;
+    }
+    let secret = daemon.path().join("of-root");
+    std::fs::write(&secret, "only root reads this").expect("write");
+    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).expect("chmod");
+    let inside = format!("/host{}", secret.display());
+    for client in BOTH {
+        let read = once(&daemon, client, &["-v", "/:/host"], &["cat", &inside]).ok();
+        assert_eq!(read.text(), "only root reads this");
+        let made = format!("{inside}-{client:?}");
+        once(&daemon, client, &["-v", "/:/host"], &["touch", &made]).ok().done();
+        let made = std::path::PathBuf::from(made.trim_start_matches("/host"));
+        assert_eq!(std::fs::metadata(made).expect("it is there").uid(), 0);
+        let refused = once(&daemon, client, &["-v", "/:/host", "-u", "1000"], &["cat", &inside]);
+        assert_ne!(refused.code, 0, "for others the host's modes count");
+    }
+    let socket = std::fs::metadata(daemon.socket()).expect("the socket");
+    assert_eq!((socket.uid(), socket.mode() & 0o007), (0, 0), "nobody else may speak to it");
+}
+
+/// Rows 6-B43 to 6-B47: the defaults are a compromise, with a system call filter, that nobody is forced to tighten; what the book recommends for an
+/// application, for a service and for work on the host itself.
+#[test]
+fn recipes_for_applications_services_and_the_host() {
+    let daemon = Daemon::start();
+    for client in BOTH {
+        let field = |flags: &[&str], field: &str| status(&daemon, client, flags, field);
+        assert_eq!(field(&[], "Seccomp"), "2");
+        assert_eq!(field(&["--security-opt", "seccomp=unconfined"], "Seccomp"), "0");
+        assert_eq!(field(&[], "CapEff"), "00000000a80425fb", "root, and some of its rights");
+        assert_eq!(field(&[], "Uid").split_whitespace().next(), Some("0"));
+
+        // An application: somebody else, no rights, limits, the devices it needs.
+        let application = [
+            "-u",
+            "1000:1000",
+            "--cap-drop",
+            "all",
+            "--security-opt",
+            "no-new-privileges",
+            "--read-only",
+            "-m",
+            "32m",
+            "--cpu-shares",
+            "256",
+            "--device",
+            "/dev/zero:/dev/given:r",
+        ];
+        assert_eq!(field(&application, "CapBnd"), "0000000000000000");
+        assert_eq!(field(&application, "NoNewPrivs"), "1");
+        let ran = once(
+            &daemon,
+            client,
+            &application,
+            &["sh", "-c", "id -u; head -c 2 /dev/given | wc -c; touch /x"],
+        );
+        assert!(ran.code != 0 && ran.stdout.starts_with("1000\n2\n"), "{ran}");
+
+        // A service: the rights that it needs, and not all.
+        let service = ["--cap-drop", "all", "--cap-add", "CHOWN"];
+        assert_eq!(field(&service, "CapEff"), "0000000000000001");
+        let ran = once(&daemon, client, &service, &["sh", "-c", "chown 1 /tmp && echo given; hostname x"]);
+        assert!(ran.code != 0 && ran.stdout == "given\n", "{ran}");
+
+        // Work on the host: a short-lived container that may everything, which leaves nothing.
+        let mount = ["sh", "-c", "mount -t tmpfs x /mnt 2>/dev/null || { mkdir /m && mount -t tmpfs x /m; }"];
+        assert_ne!(once(&daemon, client, &[], &mount).code, 0);
+        once(&daemon, client, &["--privileged"], &mount).ok().done();
+    }
 }

@@ -1,5 +1,7 @@
 //! Searching: Docker Hub's old `/v1/search`, which other registries offer here and there.
 
+use std::time::Duration;
+
 use reqwest::{StatusCode, Url};
 use serde::Deserialize;
 
@@ -11,6 +13,7 @@ use crate::token::Purpose;
 use crate::transport::{Ask, read, refusal};
 
 const MAX_ANSWER: u64 = 8 << 20;
+const PATIENCE: Duration = Duration::from_secs(15);
 const HUB_INDEX: &str = "https://index.docker.io/";
 
 /// What a registry found.
@@ -33,8 +36,27 @@ pub struct SearchHit {
 }
 
 impl Client {
-    /// Searches a registry, named by its domain, for at most so many repositories.
+    /// Searches a registry, named by its domain, for at most so many repositories. Somebody waits for the answer: it comes soon, or an
+    /// error does.
     pub async fn search(
+        &self,
+        domain: &str,
+        term: &str,
+        limit: u32,
+        credentials: &Credentials,
+    ) -> Result<Found, Error> {
+        let searching = self.search_everywhere(domain, term, limit, credentials);
+        tokio::time::timeout(PATIENCE, searching).await.unwrap_or_else(|_elapsed| {
+            Err(Error::Unreachable {
+                method: "GET",
+                url: domain.to_owned(),
+                reason: format!("no answer for {} s", PATIENCE.as_secs()),
+                reached: true,
+            })
+        })
+    }
+
+    async fn search_everywhere(
         &self,
         domain: &str,
         term: &str,

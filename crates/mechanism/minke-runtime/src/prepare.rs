@@ -74,9 +74,12 @@ fn prepare(plan: &Plan, prepared: &Prepared) -> Result<OwnedFd, LaunchError> {
     let fail =
         |errno| LaunchError::with_errno(Stage::Prepare, format_args!("error mounting {source}"), errno);
     let tree = mount::clone_tree(CWD, &*prepared.source, prepared.depth).map_err(fail)?;
-    // The clone would otherwise exchange mount events with the host's.
-    let private = mount::AttrChange { propagation: Some(mount::Propagation::Slave), ..Default::default() };
-    mount::set_attributes(&tree, private, prepared.depth).map_err(fail)?;
+    if !prepared.shared {
+        // The clone would otherwise exchange mount events with the host's.
+        let private =
+            mount::AttrChange { propagation: Some(mount::Propagation::Slave), ..Default::default() };
+        mount::set_attributes(&tree, private, prepared.depth).map_err(fail)?;
+    }
     if let Some(map) = &prepared.idmap {
         let userns = user_namespace(plan, map)?;
         mount::set_idmap(&tree, &userns, map.depth).map_err(|errno| {

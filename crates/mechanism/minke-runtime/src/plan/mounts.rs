@@ -19,6 +19,8 @@ pub struct Prepared {
     pub depth: Depth,
     /// The identity map to show owners through.
     pub idmap: Option<IdMap>,
+    /// Mounts that come to be on one side appear on the other.
+    pub shared: bool,
 }
 
 /// Identity maps for an id-mapped mount.
@@ -356,6 +358,11 @@ fn plan_remount(plan: &mut MountPlan, target: CString, options: &Options) -> Res
     Ok(())
 }
 
+/// Whether a path is the host's root: when the child is there, the container's root is mounted over it, and would come along.
+fn is_root(path: &Path) -> bool {
+    !path.components().any(|part| matches!(part, std::path::Component::Normal(_)))
+}
+
 /// Whether a path is an open descriptor of some process: what is open is of the host's mount namespace, where only the parent
 /// can copy it.
 fn is_descriptor(path: &Path) -> bool {
@@ -390,9 +397,10 @@ fn plan_bind(
     let source = inputs.bundle.join(given);
     let depth = options.bind.unwrap_or(Depth::One);
     let idmap = plan_idmap(entry, &options)?;
-    let source = if inputs.parent_opens || idmap.is_some() || is_descriptor(&source) {
+    let source = if inputs.parent_opens || idmap.is_some() || is_descriptor(&source) || is_root(&source) {
         let shown = c_path(&source, "mount source")?;
-        plan.prepared.push(Prepared { source, depth, idmap });
+        let shared = options.propagation.iter().any(|(propagation, _)| *propagation == Propagation::Shared);
+        plan.prepared.push(Prepared { source, depth, idmap, shared });
         BindSource::Prepared(plan.prepared.len() - 1, shown)
     } else {
         BindSource::Path(c_path(&source, "mount source")?)

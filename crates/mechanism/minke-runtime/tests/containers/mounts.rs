@@ -23,6 +23,22 @@ fn a_bind_mount_appears_at_a_target_that_was_not_there() {
     }
 }
 
+/// The container's root is mounted over `/` while it is made.
+#[test]
+fn the_hosts_root_is_not_the_containers() {
+    for options in [vec!["rbind"], vec!["rbind", "ro"], vec!["rbind", "rslave"], vec!["bind"]] {
+        for sandbox in both_ways("cat /host$WHERE/source/file; test -e /host/host || echo and no other") {
+            let source = sandbox.dir.path().join("source");
+            std::fs::create_dir_all(&source).unwrap();
+            std::fs::write(source.join("file"), "content ").unwrap();
+            let place = format!("WHERE={}", sandbox.dir.path().display());
+            let entry = json!({"destination": "/host", "type": "bind", "source": "/", "options": options});
+            let sandbox = sandbox.add("/mounts", entry).add("/process/env", json!(place));
+            assert_eq!(sandbox.run().out, "content and no other\n", "{options:?}");
+        }
+    }
+}
+
 #[test]
 fn a_read_only_bind_mount_refuses_writes() {
     let sandbox = bind(
