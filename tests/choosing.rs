@@ -256,31 +256,52 @@ fn a_wait_ends_when_its_condition_holds() {
     let wait = |condition: &str| {
         let socket = daemon.host().trim_start_matches("unix://").to_owned();
         let path = format!("/v1.41/containers/{name}/wait?condition={condition}");
-        std::thread::spawn(move || post(&socket, &path))
+        Asked::new(&socket, &path)
     };
-    let code = |answer: std::thread::JoinHandle<String>| answer.join().expect("an answer");
+    let code = Asked::whole;
     assert!(code(wait("not-running")).contains("\"StatusCode\":0"), "it does not run");
     assert!(code(wait("nosuch")).contains("400 Bad Request"));
-    let (next, gone) = (wait("next-exit"), wait("removed"));
-    std::thread::sleep(Duration::from_millis(300));
-    assert!(!next.is_finished() && !gone.is_finished());
+    let (next, mut gone) = (wait("next-exit"), wait("removed"));
     daemon.docker(&["start", &name]).ok().done();
     assert!(code(wait("not-running")).contains("\"StatusCode\":4"));
     assert!(code(next).contains("\"StatusCode\":4"));
-    assert!(!gone.is_finished());
+    assert!(gone.is_unanswered());
     daemon.docker(&["rm", &name]).ok().done();
     assert!(code(gone).contains("\"StatusCode\":4"));
 }
 
-/// One request without a body, its answer whole.
-fn post(socket: &str, path: &str) -> String {
-    use std::io::{Read as _, Write as _};
-    let mut stream = std::os::unix::net::UnixStream::connect(socket).expect("connect");
-    stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a limit");
-    let request =
-        format!("POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
-    stream.write_all(request.as_bytes()).expect("sent");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("answered");
-    answer
+/// One request without a body, whose head was answered: what it waits for is awaited.
+struct Asked {
+    stream: std::os::unix::net::UnixStream,
+    answer: Vec<u8>,
+}
+
+impl Asked {
+    fn new(socket: &str, path: &str) -> Self {
+        use std::io::{Read as _, Write as _};
+        let mut stream = std::os::unix::net::UnixStream::connect(socket).expect("connect");
+        stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a limit");
+        let request =
+            format!("POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+        stream.write_all(request.as_bytes()).expect("sent");
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).expect("the answer's head");
+            answer.push(byte[0]);
+        }
+        Self { stream, answer }
+    }
+
+    fn is_unanswered(&mut self) -> bool {
+        self.stream.set_nonblocking(true).expect("a socket can");
+        let read = std::io::Read::read(&mut self.stream, &mut [0]);
+        self.stream.set_nonblocking(false).expect("a socket can");
+        read.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+    }
+
+    fn whole(mut self) -> String {
+        std::io::Read::read_to_end(&mut self.stream, &mut self.answer).expect("answered");
+        String::from_utf8(self.answer).expect("text")
+    }
 }

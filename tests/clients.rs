@@ -94,7 +94,7 @@ fn several_clients_attach_at_once() {
     daemon.minke(&["run", "-di", "--name", "many", "busybox", "cat"]).ok().done();
     let watch = |client| daemon.start_client(client, &["attach", "--no-stdin", "many"]);
     let (first, second, third) = (watch(Client::Minke), watch(Client::Docker), watch(Client::Docker));
-    std::thread::sleep(Duration::from_millis(500));
+    daemon.wait_for_events("many", "attach", 3);
     drop(third);
     // Detached containers keep their input open: the one who types is cut off by the container's end.
     let typist = daemon.start_client_with_input(Client::Docker, &["attach", "many"], b"to all\n");

@@ -238,7 +238,7 @@ fn events_tell_a_containers_life() {
                 "{{.Action}} {{index .Actor.Attributes \"exitCode\"}}",
             ],
         );
-        std::thread::sleep(Duration::from_millis(300));
+        wait_until("what happened is told", Duration::from_secs(20), || running.said().contains("destroy"));
         running.signal(rustix::process::Signal::TERM);
         let run = running.finish(Duration::from_secs(5));
         let actions: Vec<&str> = run.stdout.lines().filter_map(|line| line.split(' ').next()).collect();

@@ -28,15 +28,18 @@ fn fifty_containers_do_not_notice_that_the_daemon_is_killed() {
     let pids: Vec<i32> =
         (0..50).map(|n| daemon.inspect(&format!("c{n}"), "{{.State.Pid}}").parse().expect("a pid")).collect();
     let mut attached = daemon.start_client(Client::Minke, &["attach", "--sig-proxy=false", "c30"]);
-    std::thread::sleep(Duration::from_millis(300));
+    daemon.wait_for_events("c30", "attach", 1);
     daemon.kill();
+    let runs = |pid: &i32| std::path::Path::new(&format!("/proc/{pid}")).exists();
     for pid in &pids[..20] {
         std::fs::write(format!("/proc/{pid}/root/stop"), "").expect("tell it to end");
     }
+    // Long enough for the others to log ten lines.
     std::thread::sleep(Duration::from_secs(1));
-    for pid in &pids[20..] {
-        assert!(std::path::Path::new(&format!("/proc/{pid}")).exists(), "{pid} runs on");
-    }
+    wait_until("those that were told to end have ended", Duration::from_secs(20), || {
+        !pids[..20].iter().any(runs)
+    });
+    assert!(pids[20..].iter().all(runs), "the others run on");
     daemon.spawn();
     for (number, pid) in pids.iter().enumerate() {
         let name = format!("c{number}");
@@ -52,7 +55,7 @@ fn fifty_containers_do_not_notice_that_the_daemon_is_killed() {
         assert!(log.stdout.lines().count() >= least, "{name} logged while the daemon was away: {log}");
     }
     let mut again = daemon.start_client(Client::Docker, &["attach", "--sig-proxy=false", "c31"]);
-    std::thread::sleep(minke_testkit::patience(Duration::from_millis(500)));
+    wait_until("attach works again", Duration::from_secs(20), || again.said().contains("tick "));
     daemon.minke(&["kill", "c31"]).ok().done();
     let seen = std::mem::replace(&mut again, daemon.start_client(Client::Minke, &["version"]));
     let seen = seen.finish(Duration::from_secs(10));

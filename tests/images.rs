@@ -1,6 +1,6 @@
 //! Images in and out: load, save, import, tag, rmi, inspect, history, prune.
 
-use minke_testkit::{Client, Daemon, Options, Run, fixtures, tools};
+use minke_testkit::{Client, Daemon, Options, Run, fixtures, tools, wait_until};
 
 const BOTH: [Client; 2] = [Client::Minke, Client::Docker];
 
@@ -170,7 +170,8 @@ fn import_reads_a_url() {
         return;
     }
     let _server = minke_testkit::Spawned::new(server);
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    let answers = || daemon.host_netns().run(|| std::net::TcpStream::connect(("127.0.0.1", 8080)).is_ok());
+    wait_until("the web server answers", std::time::Duration::from_secs(20), answers);
     daemon.minke(&["import", "http://127.0.0.1:8080/tree.tar", "web:1"]).ok().done();
     daemon.minke(&["run", "--rm", "web:1", "echo", "from the web"]).ok().says("from the web").done();
     daemon.minke(&["import", "http://127.0.0.1:8080/nosuch.tar", "web:2"]).exits(1).complains("404").done();

@@ -256,7 +256,7 @@ fn a_client_that_reads_nothing_stops_nobody() {
     };
     let mute = attach("stdout=1&stderr=1");
     let mut typist = attach("stdin=1");
-    std::thread::sleep(Duration::from_millis(300));
+    daemon.wait_for_events("talker", "attach", 2);
     typist.write_all(b"go\n").expect("type");
     wait_until("it has written everything", Duration::from_secs(30), || {
         daemon.minke(&["exec", "talker", "cat", "/finished"]).code == 0
@@ -291,7 +291,7 @@ fn attach_without_input_and_without_signals() {
         let script = "trap 'echo caught' TERM INT; while :; do sleep 0.1; done";
         daemon.run(client, &["run", "-d", "--name", &own, "busybox", "sh", "-c", script]).ok().done();
         let watcher = daemon.start_client(client, &["attach", "--no-stdin", "--sig-proxy=false", &own]);
-        std::thread::sleep(Duration::from_millis(700));
+        daemon.wait_for_events(&own, "attach", 1);
         watcher.signal(rustix::process::Signal::TERM);
         std::thread::sleep(Duration::from_millis(300));
         // Docker's own stays until it is made to go.

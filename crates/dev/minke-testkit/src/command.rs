@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// What a finished command left behind.
@@ -79,8 +80,8 @@ impl std::fmt::Display for Run {
 pub struct Spawned {
     line: String,
     child: Option<Child>,
-    stdout: Option<std::thread::JoinHandle<Vec<u8>>>,
-    stderr: Option<std::thread::JoinHandle<Vec<u8>>>,
+    stdout: Option<Output>,
+    stderr: Option<Output>,
 }
 
 impl Spawned {
@@ -89,8 +90,8 @@ impl Spawned {
         let line = describe(&command);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|e| panic!("spawn `{line}`: {e}"));
-        let stdout = child.stdout.take().map(read_all);
-        let stderr = child.stderr.take().map(read_all);
+        let stdout = child.stdout.take().map(Output::read);
+        let stderr = child.stderr.take().map(Output::read);
         Self { line, child: Some(child), stdout, stderr }
     }
 
@@ -113,6 +114,12 @@ impl Spawned {
         let stdin = self.child.as_ref()?.stdin.as_ref()?;
         let copy = rustix::io::dup(stdin).ok()?;
         Some(std::fs::File::from(copy))
+    }
+
+    /// What it has printed on its standard output so far.
+    #[must_use]
+    pub fn said(&self) -> String {
+        self.stdout.as_ref().map(Output::so_far).unwrap_or_default()
     }
 
     /// Sends a signal to the client alone.
@@ -142,11 +149,8 @@ impl Spawned {
             }
             std::thread::sleep(Duration::from_millis(2));
         };
-        let join = |h: Option<std::thread::JoinHandle<Vec<u8>>>| {
-            let bytes = h.and_then(|h| h.join().ok()).unwrap_or_default();
-            String::from_utf8_lossy(&bytes).into_owned()
-        };
-        let (stdout, stderr) = (join(self.stdout.take()), join(self.stderr.take()));
+        let whole = |output: Option<Output>| output.map(Output::whole).unwrap_or_default();
+        let (stdout, stderr) = (whole(self.stdout.take()), whole(self.stderr.take()));
         Run { line: std::mem::take(&mut self.line), code: code_of(status), stdout, stderr }
     }
 }
@@ -174,10 +178,34 @@ pub(crate) fn describe(command: &Command) -> String {
     line
 }
 
-fn read_all(mut from: impl Read + Send + 'static) -> std::thread::JoinHandle<Vec<u8>> {
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        from.read_to_end(&mut bytes).ok();
-        bytes
-    })
+/// One of its outputs, read as it comes.
+#[derive(Debug)]
+struct Output {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    reader: std::thread::JoinHandle<()>,
+}
+
+impl Output {
+    fn read(mut from: impl Read + Send + 'static) -> Self {
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&bytes);
+        let reader = std::thread::spawn(move || {
+            let mut piece = [0; 16 << 10];
+            while let Ok(count @ 1..) = from.read(&mut piece) {
+                kept.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&piece[..count]);
+            }
+        });
+        Self { bytes, reader }
+    }
+
+    fn so_far(&self) -> String {
+        String::from_utf8_lossy(&self.bytes.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+    }
+
+    fn whole(self) -> String {
+        let Self { bytes, reader } = self;
+        reader.join().ok();
+        let bytes = std::mem::take(&mut *bytes.lock().unwrap_or_else(PoisonError::into_inner));
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
 }

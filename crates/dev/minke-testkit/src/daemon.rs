@@ -286,6 +286,14 @@ impl Daemon {
         self.docker(&args).ok().stdout.lines().map(str::to_owned).collect()
     }
 
+    /// Waits until something has happened to a container so many times: `attach`, say, when clients were only just started.
+    #[track_caller]
+    pub fn wait_for_events(&self, name: &str, action: &str, count: usize) {
+        crate::wait_until(&format!("{name} has seen {count} x {action}"), Duration::from_secs(20), || {
+            self.events_of(name, "{{.Action}}").iter().filter(|seen| *seen == action).count() >= count
+        });
+    }
+
     /// Containers, volumes and images of a real Docker.
     #[track_caller]
     fn of_a_peer(&self) -> Vec<String> {

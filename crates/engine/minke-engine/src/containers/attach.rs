@@ -37,11 +37,11 @@ impl Containers {
     /// Joins a client to an accepted attach.
     pub async fn attach(self: &Arc<Self>, accepted: AcceptedAttach, client: ClientStream) -> Result<()> {
         let AcceptedAttach { tty, container, options, detach_keys } = accepted;
-        self.publish(&container, "attach", &[]);
         if options.logs {
             self.replay_logs(&container, &options, tty, &client).await?;
         }
         if !options.stream {
+            self.publish(&container, "attach", &[]);
             return Ok(());
         }
         let spec = AttachSpec {
@@ -55,7 +55,10 @@ impl Containers {
         };
         container.prune_early_clients();
         container.add_early_client(EarlyClient { spec, stream: client });
-        self.deliver_early_clients(&container).await
+        let joined = self.deliver_early_clients(&container).await;
+        // Who waits for the event finds the client there.
+        self.publish(&container, "attach", &[]);
+        joined
     }
 
     /// Gives waiting clients to the keeper, if there is one.
