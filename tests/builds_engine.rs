@@ -2,6 +2,7 @@
 
 mod builds_engine {
     mod lending;
+    mod repositories;
 }
 
 use std::path::PathBuf;

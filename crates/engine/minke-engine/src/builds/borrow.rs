@@ -117,7 +117,7 @@ impl Build {
     async fn find_lender(&self, source: &CacheSource) -> Result<Lender> {
         let (builds, platform) = (&self.builds, &self.request.platform);
         let image = if source.pull {
-            builds.image(&self.request, &source.name, platform).await?
+            self.image(&source.name, platform).await?
         } else {
             builds.containers.parts.images.resolve_for_container(&source.name, Some(platform))?
         };

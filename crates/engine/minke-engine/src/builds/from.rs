@@ -9,7 +9,7 @@ use minke_store::document::{ContainerConfig, ImageConfig, Platform};
 use super::cache::Key;
 use super::event::BuildEvent;
 use super::plan::is_called;
-use super::solve::{Build, Failure, Place};
+use super::solve::{Build, Failure, Place, StageFuture};
 use super::state::State;
 use crate::error::{Error, Result};
 use crate::images::Image;
@@ -18,7 +18,7 @@ use crate::spec::environment::DEFAULT_PATH;
 impl Build {
     /// Resolves a stage's base.
     pub(super) async fn from(&self, place: &Place<'_>) -> Result<State, Failure> {
-        self.tell(BuildEvent::Started { vertex: place.vertex });
+        self.start(place.vertex);
         let found = self.find_base(place).await;
         match found {
             Ok(state) => {
@@ -56,9 +56,9 @@ impl Build {
             Some(text) => expand(text)?,
             None => self.request.platform.clone(),
         };
-        let earlier = &self.file.stages[..place.stage];
-        if let Some(index) = earlier.iter().position(|stage| is_called(stage, &name)) {
-            let below = self.earlier(place, index).await?;
+        let stages = &self.file.stages[..place.stage];
+        if let Some(index) = stages.iter().position(|stage| is_called(stage, &name)) {
+            let below = earlier(place.earlier, index).await?;
             let mut state = State::clone(&below);
             state.scope = below.scope.continued(&state.config.env);
             state.command_set = false;
@@ -74,24 +74,8 @@ impl Build {
         if name == "scratch" {
             return self.empty(&self.globals);
         }
-        if let Some(super::NamedContext::Image(image)) = self.request.contexts.get(name) {
-            let image = self.builds.image(&self.request, image, platform).await?;
-            return self.standing_on(image);
-        }
-        let image = self.builds.image(&self.request, name, platform).await?;
+        let image = self.image(name, platform).await?;
         self.standing_on(image)
-    }
-
-    /// An earlier stage, once it is built.
-    pub(super) async fn earlier(&self, place: &Place<'_>, index: usize) -> Result<Arc<State>, Failure> {
-        let Some(stage) = place.earlier.get(index).cloned().flatten() else {
-            return Err(Error::system(format!("stage {index} was not planned")).into());
-        };
-        stage.await.map_err(|failure| Failure {
-            kind: failure.kind,
-            message: failure.message.clone(),
-            code: failure.code,
-        })
     }
 
     fn empty(&self, globals: &Scope) -> Result<State> {
@@ -134,6 +118,14 @@ impl Build {
         state.base = Some(image);
         Ok(state)
     }
+}
+
+/// An earlier stage, once it is built.
+pub(super) async fn earlier(stages: &[Option<StageFuture>], index: usize) -> Result<Arc<State>, Failure> {
+    let Some(stage) = stages.get(index).cloned().flatten() else {
+        return Err(Error::system(format!("stage {index} was not planned")).into());
+    };
+    stage.await.map_err(Failure::again)
 }
 
 fn begin(

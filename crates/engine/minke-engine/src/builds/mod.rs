@@ -6,17 +6,20 @@
 //! | file | what |
 //! |---|---|
 //! | `plan` | which stages are needed, how steps are numbered |
-//! | `solve` | stages side by side, steps one after the other, each looked up before it is done |
-//! | `from`, `run`, `mounts`, `copy`, `metadata` | the instructions |
-//! | `sources`, `fetch`, `context`, `scratch` | where files come from, and where they lie meanwhile |
+//! | `solve`, `announce` | stages side by side, steps one after the other, each looked up before it is done |
+//! | `ahead` | what steps can do before their turn |
+//! | `from`, `run`, `mounts`, `copy` (`pick`, `put`), `metadata` | the instructions |
+//! | `sources`, `fetch`, `git`, `context`, `scratch` | where files come from, and where they lie meanwhile |
 //! | `state` | a stage as far as it is built |
-//! | `cache`, `borrow` | what steps came to, here or in other images |
+//! | `cache`, `recall`, `borrow` | what steps came to, here or in other images |
 //! | `caches`, `items`, `prune` | what `--mount=type=cache` keeps, all of it as clients see it, and what of it goes |
 //! | `finish`, `outcome` | the image, and other outputs |
 //!
 //! A step's files become a layer by rename; its digest is computed while the next step runs. Intermediate images are not recorded: what
 //! a step is shown as is an id of its own, which a cached step shows again.
 
+mod ahead;
+mod announce;
 mod borrow;
 mod cache;
 mod caches;
@@ -26,12 +29,16 @@ mod event;
 mod fetch;
 mod finish;
 mod from;
+mod git;
 mod items;
 mod metadata;
 mod mounts;
 mod outcome;
+mod pick;
 mod plan;
 mod prune;
+mod put;
+mod recall;
 mod request;
 mod run;
 mod scratch;
@@ -63,6 +70,7 @@ pub use borrow::CacheSource;
 pub use context::Context;
 pub use event::{BuildEvent, Output, Vertex, VertexId};
 pub use fetch::{Fetch, Fetched};
+pub use git::is_place as is_repository;
 pub use items::CacheItem;
 pub use outcome::{BuildOutcome, Export};
 pub use request::{

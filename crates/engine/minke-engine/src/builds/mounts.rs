@@ -91,7 +91,9 @@ impl Build {
                 }
                 MountKind::Cache { id, readonly, sharing, from, source, mode, uid, gid } => {
                     let from = match from {
-                        Some(name) => Some((self.source(Some(name), place).await?, source.clone())),
+                        Some(name) => {
+                            Some((self.source(Some(name), place.stage, place.earlier).await?, source.clone()))
+                        }
                         None => None,
                     };
                     let id = if id.is_empty() { target.clone() } else { id.clone() };
@@ -156,7 +158,7 @@ impl Build {
         target: &str,
         place: &Place<'_>,
     ) -> Result<String, Failure> {
-        let source = self.source(bind.from.as_deref(), place).await?;
+        let source = self.source(bind.from.as_deref(), place.stage, place.earlier).await?;
         let path = clean(&format!("/{}", bind.source));
         let inner = path.trim_start_matches('/').as_bytes().to_vec();
         let (worker, wanted) = (Arc::clone(&source), inner.clone());

@@ -62,6 +62,7 @@ impl Build {
         if let Some(made) = made {
             return Ok(made);
         }
+        self.busy.send_replace(true);
         self.fill_mounts(&mut mounts).await?;
         let ended = self.run_words(state, words, network, &mounts, place).await?;
         if ended.exit.code != 0 {

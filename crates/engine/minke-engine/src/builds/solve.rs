@@ -1,6 +1,6 @@
 //! One build at work: stages side by side, each as soon as somebody wants it, steps one after the other.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,9 +10,10 @@ use minke_base::Kind;
 use minke_dockerfile::{Dockerfile, Instruction, Pair, Scope, Span, Step};
 use minke_store::Hold;
 use minke_store::document::History;
-use tokio::sync::{OnceCell, mpsc};
+use tokio::sync::{OnceCell, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
+use super::ahead::{Ahead, Lookout};
 use super::borrow::Lender;
 use super::cache::{Key, Record};
 use super::event::{BuildEvent, Vertex, VertexId};
@@ -22,6 +23,10 @@ use super::state::{Layer, State};
 use super::{Builds, borrow, metadata};
 use crate::clock::Moment;
 use crate::error::{Error, Result};
+use crate::images::Image;
+
+/// How many files a build fetches from elsewhere at the same time.
+const FETCHED_AT_ONCE: usize = 4;
 
 /// Why a build ended, told to everyone who waits for the same stage.
 #[derive(Debug)]
@@ -31,6 +36,9 @@ pub(super) struct Failure {
     /// The exit code of a program that failed.
     pub(super) code: Option<i64>,
 }
+
+/// An image, once somebody has found it.
+type FoundImage = Arc<OnceCell<Arc<Image>>>;
 
 /// A stage that somebody builds.
 pub(super) type StageFuture = Shared<BoxFuture<'static, Result<Arc<State>, Arc<Failure>>>>;
@@ -50,12 +58,20 @@ pub(super) struct Build {
     /// Keeps every layer that is found or made.
     pub(super) hold: Arc<Hold>,
     /// Records that wait for their layers' digests.
-    recording: Mutex<JoinSet<()>>,
+    pub(super) recording: Mutex<JoinSet<()>>,
     /// Records that were of use.
-    used: Mutex<BTreeSet<String>>,
+    pub(super) used: Mutex<BTreeSet<String>>,
     /// The records that it stands on, found or made.
     records: Mutex<BTreeSet<String>>,
     pub(super) cached: AtomicUsize,
+    /// The steps that were said to be at work.
+    begun: Mutex<BTreeSet<VertexId>>,
+    /// Something was not found and is done.
+    pub(super) busy: watch::Sender<bool>,
+    /// Who may fetch files from elsewhere.
+    pub(super) fetching: Semaphore,
+    /// Images by name and platform.
+    pub(super) images: Mutex<HashMap<(String, String), FoundImage>>,
     /// The images of `--cache-from`, looked up once.
     pub(super) lenders: OnceCell<Vec<Arc<Lender>>>,
     /// The last step, once it is done, and whether it was found: it is told of when its image has an id.
@@ -70,6 +86,8 @@ pub(super) struct Place<'a> {
     pub(super) text: &'a str,
     /// The stages before, as far as the build needs them.
     pub(super) earlier: &'a [Option<StageFuture>],
+    /// What was done of it already.
+    pub(super) ahead: Option<&'a Ahead>,
 }
 
 /// What a step that makes files came to.
@@ -94,6 +112,7 @@ impl Build {
     ) -> Arc<Self> {
         let epoch = request.args.get("SOURCE_DATE_EPOCH").and_then(|value| value.as_ref()?.parse().ok());
         let hold = builds.store.hold();
+        let busy = watch::Sender::new(request.no_cache);
         Arc::new(Self {
             builds,
             file,
@@ -107,9 +126,20 @@ impl Build {
             used: Mutex::default(),
             records: Mutex::default(),
             cached: AtomicUsize::new(0),
+            begun: Mutex::default(),
+            busy,
+            fetching: Semaphore::new(FETCHED_AT_ONCE),
+            images: Mutex::default(),
             lenders: OnceCell::new(),
             last: Mutex::default(),
         })
+    }
+
+    /// A step is at work, which is told once.
+    pub(super) fn start(&self, vertex: VertexId) {
+        if self.begun.lock().unwrap_or_else(PoisonError::into_inner).insert(vertex) {
+            self.tell(BuildEvent::Started { vertex });
+        }
     }
 
     pub(super) fn tell(&self, event: BuildEvent) {
@@ -159,20 +189,6 @@ impl Build {
         }
     }
 
-    /// Waits until what was made is recorded.
-    pub(super) async fn settle(&self) {
-        let mut recording =
-            std::mem::take(&mut *self.recording.lock().unwrap_or_else(PoisonError::into_inner));
-        while recording.join_next().await.is_some() {}
-        let used: Vec<String> =
-            std::mem::take(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner))
-                .into_iter()
-                .collect();
-        if let Err(error) = self.builds.cache.touch(&used) {
-            tracing::warn!(error = %crate::error::chain(&error), "the build cache does not know that it was of use");
-        }
-    }
-
     /// The last step is done, and what stands there is the image, if one was made.
     pub(super) fn tell_last(&self, image: Option<&str>) {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -187,50 +203,7 @@ impl Build {
         self.records.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn announce(&self) {
-        for (index, step) in self.file.globals.iter().enumerate() {
-            self.tell(BuildEvent::Vertex(Vertex {
-                id: Plan::global(index),
-                name: format!("[internal] {}", step.text),
-                text: step.text.clone(),
-                step: Some((index + 1, self.plan.total)),
-                line: step.span.first as usize,
-                stage: String::new(),
-                inputs: Vec::new(),
-            }));
-        }
-        for index in self.plan.stages.iter().copied() {
-            let stage = &self.file.stages[index];
-            let own = if index == self.plan.target { self.plan.added } else { 0 };
-            let count = stage.steps.len() + 1 + own;
-            let name = stage.from.name.clone().unwrap_or_else(|| format!("stage-{index}"));
-            let shown = |at: usize| match self.file.stages.len() {
-                1 => format!("[{}/{count}]", at + 1),
-                _ => format!("[{name} {}/{count}]", at + 1),
-            };
-            let texts = std::iter::once((stage.text.clone(), stage.span))
-                .chain(stage.steps.iter().map(|step| (step.text.clone(), step.span)))
-                .chain((own > 0).then(|| (self.label_text(), stage.span)));
-            for (at, (text, span)) in texts.enumerate() {
-                self.tell(BuildEvent::Vertex(Vertex {
-                    id: self.plan.vertex(index, at),
-                    name: format!("{} {text}", shown(at)),
-                    text,
-                    step: Some((self.plan.number(index, at), self.plan.total)),
-                    line: span.first as usize,
-                    stage: name.clone(),
-                    inputs: (at > 0).then(|| self.plan.vertex(index, at - 1)).into_iter().collect(),
-                }));
-            }
-        }
-        for index in 0..self.file.globals.len() {
-            let vertex = Plan::global(index);
-            self.tell(BuildEvent::Started { vertex });
-            self.tell(BuildEvent::Done { vertex, cached: false, image: String::new() });
-        }
-    }
-
-    fn label_text(&self) -> String {
+    pub(super) fn label_text(&self) -> String {
         let words = self.request.labels.iter().map(|(key, value)| format!("{key}={value}"));
         format!("LABEL {}", words.collect::<Vec<_>>().join(" "))
     }
@@ -247,13 +220,19 @@ impl Build {
             span,
             text,
             earlier: &earlier,
+            ahead: None,
         };
+        let mut lookout = Lookout::default();
+        self.look_before(&mut lookout, index, &earlier);
         let from = place(0, &stage.text, stage.span);
         let mut state = self.from(&from).await?;
         let triggers = std::mem::take(&mut state.config.on_build);
         self.fire(&mut state, &triggers, &from).await?;
+        self.look_after(&mut lookout, &state, index, &earlier);
         for (at, step) in stage.steps.iter().enumerate() {
-            self.step(&mut state, step, &place(at + 1, &step.text, step.span)).await?;
+            let place = place(at + 1, &step.text, step.span);
+            let ahead = lookout.of(place.vertex);
+            self.step(&mut state, step, &Place { ahead, ..place }).await?;
         }
         if index == self.plan.target && self.plan.added > 0 {
             let text = self.label_text();
@@ -261,14 +240,19 @@ impl Build {
             let pairs = pairs.map(|(key, value)| Pair { key: key.clone(), value: value.clone() });
             let label = Instruction::Label(pairs.collect());
             let place = place(stage.steps.len() + 1, &text, stage.span);
-            self.tell(BuildEvent::Started { vertex: place.vertex });
+            self.start(place.vertex);
             self.metadata(&mut state, &label, &place)?;
         }
         Ok(Arc::new(state))
     }
 
     /// What a base image wants done in every build that stands on it.
-    async fn fire(&self, state: &mut State, triggers: &[String], from: &Place<'_>) -> Result<(), Failure> {
+    async fn fire(
+        self: &Arc<Self>,
+        state: &mut State,
+        triggers: &[String],
+        from: &Place<'_>,
+    ) -> Result<(), Failure> {
         for (at, trigger) in triggers.iter().enumerate() {
             let vertex = self.plan.trigger(from.stage, at);
             let step = minke_dockerfile::parse_trigger(trigger)
@@ -282,14 +266,19 @@ impl Build {
                 stage: String::new(),
                 inputs: vec![from.vertex],
             }));
-            let place = Place { vertex, text: trigger, ..*from };
+            let place = Place { vertex, text: trigger, ahead: None, ..*from };
             self.step(state, &step, &place).await?;
         }
         Ok(())
     }
 
-    async fn step(&self, state: &mut State, step: &Step, place: &Place<'_>) -> Result<(), Failure> {
-        self.tell(BuildEvent::Started { vertex: place.vertex });
+    async fn step(
+        self: &Arc<Self>,
+        state: &mut State,
+        step: &Step,
+        place: &Place<'_>,
+    ) -> Result<(), Failure> {
+        self.start(place.vertex);
         let done = self.do_step(state, step, place).await;
         done.inspect_err(|failure| {
             self.tell(BuildEvent::Failed {
@@ -301,7 +290,12 @@ impl Build {
         })
     }
 
-    async fn do_step(&self, state: &mut State, step: &Step, place: &Place<'_>) -> Result<(), Failure> {
+    async fn do_step(
+        self: &Arc<Self>,
+        state: &mut State,
+        step: &Step,
+        place: &Place<'_>,
+    ) -> Result<(), Failure> {
         let expanded = step.instruction.expanded(&state.scope);
         let instruction = expanded.map_err(|error| Error::invalid(error.to_string()))?;
         let made = match &instruction {
@@ -382,74 +376,16 @@ impl Build {
         }
     }
 
-    /// Records a step once its layer has a digest.
-    fn remember(&self, keys: Vec<Key>, mut record: Record, layer: Option<Layer>) {
-        let cache = Arc::clone(&self.builds.cache);
-        let store = Arc::clone(&self.builds.store);
-        let hold = self.builds.store.hold();
-        let work = async move {
-            if let Some(layer) = layer {
-                match layer.sealed().await {
-                    Ok(blob) => {
-                        record.size = store.layers().find(blob.digest).map_or(0, |layer| layer.size);
-                        record.layer = Some(blob);
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, "a build step is not remembered");
-                        return;
-                    }
-                }
-            }
-            if let Err(error) = cache.add(&keys, &record) {
-                tracing::warn!(error = %crate::error::chain(&error), "a build step is not remembered");
-            }
-            drop(hold);
-        };
-        self.recording.lock().unwrap_or_else(PoisonError::into_inner).spawn(work);
-    }
-
-    /// Whether a stage's steps may be found instead of done.
-    pub(super) fn may_cache(&self, stage: usize) -> bool {
-        let stage = &self.file.stages[stage];
-        let named =
-            |name: &String| stage.from.name.as_ref().is_some_and(|own| own.eq_ignore_ascii_case(name));
-        !self.request.no_cache && !self.request.no_cache_stages.iter().any(named)
-    }
-
-    /// What a step with one of these keys came to before, unless the cache is not wanted.
-    pub(super) fn find(&self, stage: usize, keys: &[Key]) -> Result<Option<Record>> {
-        if !self.may_cache(stage) {
-            return Ok(None);
-        }
-        for key in keys {
-            if let Some(record) = self.builds.cache.find(key)? {
-                return Ok(Some(record));
-            }
-        }
-        Ok(None)
-    }
-
-    /// The same as what the step made.
-    pub(super) fn find_step(&self, keys: &[Key], by: &str, place: &Place<'_>) -> Result<Option<Made>> {
-        Ok(self.find(place.stage, keys)?.map(|record| self.found(record, keys, by)))
-    }
-
-    /// A step that need not be done.
-    pub(super) fn found(&self, record: Record, keys: &[Key], by: &str) -> Made {
-        let layer = self.recorded_layer(&record);
-        Made { keys: keys.to_vec(), by: by.to_owned(), layer, record: Some(record) }
-    }
-
-    /// A step's layer out of its record.
-    fn recorded_layer(&self, record: &Record) -> Option<Layer> {
-        let blob = record.layer.clone()?;
-        let path = self.builds.store.layers().path(record.diff_id()?);
-        Some(Layer::known(path, blob, record.diff_id))
-    }
-
     /// Times are part of what a build makes only where they were set from outside.
     pub(super) fn era(&self) -> String {
         self.epoch.map(|epoch| epoch.to_string()).unwrap_or_default()
+    }
+}
+
+impl Failure {
+    /// The same for another who waited.
+    pub(super) fn again(failure: Arc<Self>) -> Self {
+        Self { kind: failure.kind, message: failure.message.clone(), code: failure.code }
     }
 }
 

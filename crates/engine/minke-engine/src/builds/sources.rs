@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use minke_store::Store;
 use minke_store::copying::Root;
@@ -10,10 +10,11 @@ use minke_store::transplant::Sums;
 
 use super::context::Files;
 use super::mounts::minke_sys_open;
-use super::solve::{Build, Failure, Place};
+use super::solve::{Build, Failure, StageFuture};
 use super::state::State;
 use super::{NamedContext, blocking};
 use crate::error::{Error, Result};
+use crate::images::Image;
 
 /// Files to take.
 #[derive(Debug)]
@@ -74,33 +75,62 @@ impl Source {
 
 impl Build {
     /// What `--from=NAME` means; the context without.
-    pub(super) async fn source(&self, from: Option<&str>, place: &Place<'_>) -> Result<Arc<Source>, Failure> {
+    pub(super) async fn source(
+        &self,
+        from: Option<&str>,
+        stage: usize,
+        earlier: &[Option<StageFuture>],
+    ) -> Result<Arc<Source>, Failure> {
         let Some(name) = from else {
             return Ok(match &self.request.context {
                 Some(context) => files(Arc::clone(context.files()))?,
                 None => files(Arc::clone(&self.builds.nothing()?))?,
             });
         };
-        let stages = &self.file.stages[..place.stage];
-        let number = name.parse().ok().filter(|number| *number < stages.len());
-        let index = stages.iter().position(|stage| super::plan::is_called(stage, name)).or(number);
-        if let Some(index) = index {
-            let state = self.earlier(place, index).await?;
+        if let Some(index) = self.stage_called(name, stage) {
+            let state = super::from::earlier(earlier, index).await?;
             let (stack, key) = (state.view(), state.key.text().to_owned());
             return Ok(view(&self.builds.store, stack, key, Some(state)).await?);
         }
         if name.parse::<usize>().is_ok() {
             return Err(Error::invalid(format!("invalid from flag value {name}: invalid stage index")).into());
         }
-        let image = match self.request.contexts.get(name) {
-            Some(NamedContext::Files(context)) => return Ok(files(Arc::clone(context.files()))?),
-            Some(NamedContext::Image(image)) => image,
-            None => name,
-        };
-        let image = self.builds.image(&self.request, image, &self.request.platform).await?;
+        if let Some(NamedContext::Files(context)) = self.request.contexts.get(name) {
+            return Ok(files(Arc::clone(context.files()))?);
+        }
+        let image = self.image(name, &self.request.platform).await?;
         let stack = image.layers(&self.builds.store)?;
         let key = format!("image {}", image.diff_ids.join(" "));
         Ok(view(&self.builds.store, stack, key, None).await?)
+    }
+}
+
+impl Build {
+    fn stage_called(&self, name: &str, before: usize) -> Option<usize> {
+        let stages = &self.file.stages[..before];
+        let number = name.parse().ok().filter(|number| *number < stages.len());
+        stages.iter().position(|stage| super::plan::is_called(stage, name)).or(number)
+    }
+
+    /// Whether a name means an image, which may have to be pulled.
+    pub(super) fn is_image(&self, name: &str, stage: usize) -> bool {
+        self.stage_called(name, stage).is_none()
+            && !matches!(self.request.contexts.get(name), Some(NamedContext::Files(_)))
+            && name.parse::<usize>().is_err()
+    }
+
+    /// An image, found or pulled once for the whole build.
+    pub(super) async fn image(&self, name: &str, platform: &str) -> Result<Arc<Image>> {
+        let name = match self.request.contexts.get(name) {
+            Some(NamedContext::Image(image)) => image,
+            _ => name,
+        };
+        let cell = {
+            let mut images = self.images.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(images.entry((name.to_owned(), platform.to_owned())).or_default())
+        };
+        let found = cell.get_or_try_init(|| self.builds.image(&self.request, name, platform)).await?;
+        Ok(Arc::clone(found))
     }
 }
 

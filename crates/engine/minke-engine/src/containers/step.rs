@@ -14,7 +14,7 @@ use minke_api::framing::{Decoder, Stream};
 use minke_base::ContainerId;
 use minke_keeper::protocol::{AttachSpec, Body, Event, Exit, Wire};
 use tokio::io::AsyncReadExt as _;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::Containers;
 use super::container::{Container, EarlyClient};
@@ -79,6 +79,10 @@ struct Holder {
 }
 
 impl Holder {
+    async fn next_event(&mut self) -> Option<Event> {
+        self.events.as_mut()?.recv().await
+    }
+
     fn directory(&self) -> PathBuf {
         self.containers.data_dir(self.container.id.as_str())
     }
@@ -129,10 +133,44 @@ impl Containers {
         step: Step,
         tell: &(dyn Fn(StepEvent) + Send + Sync),
     ) -> Result<EndedStep> {
+        let (sent, started) = oneshot::channel();
+        let starter = Arc::clone(self);
+        self.clearing.send_modify(|count| *count += 1);
+        // Who gives up in the middle of a start leaves no program behind: it is started to its end and then taken apart.
+        tokio::spawn(async move {
+            let started = starter.start_step(step).await;
+            drop(sent.send(started));
+            starter.clearing.send_modify(|count| *count -= 1);
+        });
+        let gone = |source| Error::failed("start a build step", source);
+        let (mut holder, output) = started.await.map_err(gone)??;
+        tell(StepEvent::Running(holder.container.id.as_str().to_owned()));
+        self.refill_soon();
+        let told = follow_output(output, tell);
+        let ended = async {
+            while let Some(event) = holder.next_event().await {
+                if let Event::Exited(exit) = event {
+                    return Ok(exit);
+                }
+            }
+            Err(Error::system("the keeper of a build step was killed"))
+        };
+        let (exit, ()) = tokio::try_join!(ended, told)?;
+        // It takes its mounts apart; only then is what it wrote nobody else's.
+        if let Some(keeper) = &holder.keeper
+            && let Ok(done) = keeper.begin(Body::Forget, Vec::new()).await
+        {
+            drop(done.await);
+        }
+        holder.keeper = None;
+        Ok(EndedStep { exit, holder })
+    }
+
+    async fn start_step(self: &Arc<Self>, step: Step) -> Result<(Holder, tokio::net::UnixStream)> {
         let mounted = Mounted::of(step.sources.clone());
         let container = self.plan_step(step)?;
         let id = container.id.as_str().to_owned();
-        self.hidden.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone());
+        self.hidden.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
         let mut holder = Holder {
             containers: Arc::clone(self),
             container: Arc::clone(&container),
@@ -144,26 +182,9 @@ impl Containers {
         let prepared = self.prepare(&container, None, &mounted).map_err(|failed| failed.error)?;
         holder.places.clone_from(&prepared.places);
         let launched = self.launch(&container, prepared).await.map_err(|failed| failed.error)?;
-        holder.keeper = Some(Arc::clone(&launched.connection));
-        tell(StepEvent::Running(id));
-        self.refill_soon();
-        let events = holder.events.insert(launched.events);
-        let told = follow_output(output, tell);
-        let ended = async {
-            while let Some(event) = events.recv().await {
-                if let Event::Exited(exit) = event {
-                    return Ok(exit);
-                }
-            }
-            Err(Error::system("the keeper of a build step was killed"))
-        };
-        let (exit, ()) = tokio::try_join!(ended, told)?;
-        // It takes its mounts apart; only then is what it wrote nobody else's.
-        if let Ok(done) = launched.connection.begin(Body::Forget, Vec::new()).await {
-            drop(done.await);
-        }
-        holder.keeper = None;
-        Ok(EndedStep { exit, holder })
+        holder.keeper = Some(launched.connection);
+        holder.events = Some(launched.events);
+        Ok((holder, output))
     }
 
     fn plan_step(&self, step: Step) -> Result<Arc<Container>> {

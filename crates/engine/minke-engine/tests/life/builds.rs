@@ -11,15 +11,15 @@ use super::harness::Sandbox;
 
 /// What a build told.
 #[derive(Debug, Default)]
-struct Told {
-    cached: Vec<String>,
-    done: Vec<String>,
-    output: String,
+pub(super) struct Told {
+    pub(super) cached: Vec<String>,
+    pub(super) done: Vec<String>,
+    pub(super) output: String,
     warnings: Vec<String>,
     failed: Option<(String, Option<i64>, String)>,
 }
 
-fn context(files: &[(&str, &str)]) -> Vec<u8> {
+pub(super) fn context(files: &[(&str, &str)]) -> Vec<u8> {
     let mut archive = tar::Builder::new(Vec::new());
     for (path, text) in files {
         let mut header = tar::Header::new_gnu();
@@ -31,7 +31,7 @@ fn context(files: &[(&str, &str)]) -> Vec<u8> {
     archive.into_inner().expect("into memory")
 }
 
-async fn build(
+pub(super) async fn build(
     engine: &Engine,
     text: &str,
     files: &[(&str, &str)],

@@ -5,6 +5,7 @@ mod builds;
 mod figures;
 mod harness;
 mod kills;
+mod overlap;
 
 use std::time::Duration;
 

@@ -48,9 +48,8 @@ async fn remote_files(
     request: &mut BuildRequest,
 ) -> Result<(), Failure> {
     if is_git(&remote) {
-        return Err(Failure::not_built(
-            "fetching a context with git is the client's work (minke build URL does it): from the engine it is",
-        ));
+        let context = engine.builds.receive_repository(&remote).await?;
+        return take_unfiltered(context, path, request);
     }
     let reader = engine.registries.client().download(&remote).await.map_err(|error| {
         Failure::new(error.kind(), format!("error downloading remote context {remote}: {error}"))
@@ -61,7 +60,11 @@ async fn remote_files(
         request.dockerfile = DockerfileText { name: remote, text };
         return Ok(());
     }
-    let mut context = engine.builds.receive_context(Box::new(reader)).await?;
+    let context = engine.builds.receive_context(Box::new(reader)).await?;
+    take_unfiltered(context, path, request)
+}
+
+fn take_unfiltered(mut context: Context, path: &str, request: &mut BuildRequest) -> Result<(), Failure> {
     request.dockerfile = take_dockerfile(&mut context, path)?;
     // Nobody has filtered it before.
     if let Some(ignore) = read_ignore(&context, path)? {
@@ -270,9 +273,7 @@ async fn fetch_text(engine: &Engine, url: &str) -> Result<Vec<u8>, Failure> {
 }
 
 fn is_git(remote: &str) -> bool {
-    let bare = remote.split('#').next().unwrap_or(remote);
-    ["git://", "git@", "ssh://", "github.com/"].iter().any(|start| bare.starts_with(start))
-        || bare.ends_with(".git")
+    remote.starts_with("github.com/") || minke_engine::builds::is_repository(remote)
 }
 
 /// Enough to tell an archive from a text, put back in front of the rest.
