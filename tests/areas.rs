@@ -3,6 +3,7 @@
 //! | file | what it shows |
 //! |---|---|
 //! | `chapter1.rs`, `chapter2.rs`, `chapter3.rs`, `chapter4.rs`, `chapter5.rs`, `chapter7.rs`, `chapter8.rs`, `chapter9.rs` | the book's scenarios; each test carries the scenario's id |
+//! | `hardening.rs` | the rest of chapter 8: what an image starts (8-S06, 8-S09) and what it leaves out |
 //! | `farms.rs` | chapter 2's web sites: a farm with one mailer, WordPress with its database (S2-07 to S2-09) |
 //! | `volumes.rs` | volumes beside the book's scenarios: forms of mounts, what they are filled with, killed daemons |
 //! | `chapter6.rs`, `limits.rs`, `sandbox.rs` | chapter 6: its scenarios, the measured ones, and what escape kits try, beside Docker |

@@ -38,18 +38,19 @@ fn s3_01_find_and_install() {
         let nobody = format!("{}/postgres", silent.local_addr().expect("its address"));
         // A real Docker waits for ever.
         let waiting = (!daemon.is_peer()).then(|| daemon.start_client(client, &["search", &nobody]));
-        let hub = FakeRegistry::on(listener(&daemon));
-        let name = format!("{}/postgres", hub.domain());
+        let registry = Registry::beside(&daemon, &RegistryOptions::default());
+        let name = registry.named("postgres");
         daemon.run(client, &["tag", "busybox", &name]).ok().done();
         daemon.run(client, &["push", &name]).ok().done();
         daemon.run(client, &["rmi", &name]).ok().done();
         let found = serde_json::json!({"num_results": 2, "query": "postgres", "results": [
             {"name": "postgres", "description": "a database", "star_count": 14000, "is_official": true, "is_automated": false},
             {"name": "somebody/postgres", "description": "another one", "star_count": 7, "is_official": false, "is_automated": true}]});
+        let hub = FakeRegistry::on(listener(&daemon));
         hub.set(Tricks { search: found.to_string(), ..Tricks::default() });
         let images = || text(&daemon, client, &["images", "-a", "--no-trunc"]);
         let before = images();
-        let list = daemon.run(client, &["search", &name]).ok();
+        let list = daemon.run(client, &["search", &format!("{}/postgres", hub.domain())]).ok();
         let rows: Vec<Vec<&str>> = list.stdout.lines().map(|row| row.split_whitespace().collect()).collect();
         assert_eq!(rows[0], ["NAME", "DESCRIPTION", "STARS", "OFFICIAL"], "{list}");
         assert_eq!(rows[1], ["postgres", "a", "database", "14000", "[OK]"], "{list}");
@@ -450,7 +451,9 @@ fn s3_02_the_scavenger_hunt() {
         assert_eq!(try_word("nonsense", "Incorrect"), 1);
         let word = text(&daemon, client, &["run", "--rm", &answer]);
         assert_eq!(try_word(&word, "Congratulations"), 0);
-        assert_eq!(text(&daemon, client, &["ps", "-aq"]), "");
+        for image in [&hunt, &answer] {
+            assert_eq!(text(&daemon, client, &["ps", "-aq", "--filter", &format!("ancestor={image}")]), "");
+        }
         run(&["rmi", &hunt, &answer]).done();
     }
 }

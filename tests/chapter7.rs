@@ -99,6 +99,11 @@ fn s7_02_and_s7_03_git_by_hand_and_as_an_entrypoint() {
         let usage =
             on.daemon.run(on.client, &["run", "--name", "cmd-git", "--entrypoint", "git", "ubuntu-git"]);
         usage.exits(1).says("usage: git").done();
+        assert_eq!(
+            on.json("cmd-git", ".Config.Cmd"),
+            serde_json::Value::Null,
+            "the image's command is not for it"
+        );
         let second =
             on.text(&["commit", "-m", "Set CMD git", "-a", "@dockerinaction", "cmd-git", "ubuntu-git"]);
         assert_eq!(on.id("ubuntu-git:latest"), second);
@@ -115,10 +120,11 @@ fn s7_02_and_s7_03_git_by_hand_and_as_an_entrypoint() {
 #[test]
 fn s7_04_diff_truth_table() {
     on_both(&["busybox"], |on| {
-        let cases: [(&str, &[&str]); 9] = [
+        let cases: [(&str, &[&str]); 10] = [
             ("touch /HelloWorld", &["A /HelloWorld"]),
             ("touch /mychange", &["A /mychange"]),
             ("rm /bin/vi", &["C /bin", "D /bin/vi"]),
+            ("touch /bin/vi", &["C /bin", "C /bin/busybox"]),
             ("rm /etc/passwd", &["C /etc", "D /etc/passwd"]),
             ("touch /etc/passwd", &["C /etc", "C /etc/passwd"]),
             ("mkdir /new && touch /new/file", &["A /new", "A /new/file"]),
@@ -138,6 +144,15 @@ fn s7_04_diff_truth_table() {
             assert_eq!(lines, expected, "{script}");
             on.run(&["rm", "-vf", &name]).done();
         }
+        // A change five deep is a row for each level, the root's excepted.
+        on.run(&["run", "--name", "deep", "busybox", "sh", "-c", "mkdir -p /a/b/c/d && echo x > /a/b/c/d/e"])
+            .done();
+        on.run(&["commit", "deep", "deep"]).done();
+        on.run(&["run", "--name", "deeper", "deep", "touch", "/a/b/c/d/e"]).done();
+        let diff = on.text(&["diff", "deeper"]);
+        let mut lines: Vec<&str> = diff.lines().collect();
+        lines.sort_unstable();
+        assert_eq!(lines, ["C /a", "C /a/b", "C /a/b/c", "C /a/b/c/d", "C /a/b/c/d/e"]);
     });
 }
 
@@ -154,7 +169,7 @@ fn s7_05_context_is_inherited() {
         assert_eq!(on.text(&["run", "--rm", "rie", "/bin/sh", "-c", echo]), "Rich Example");
         let second = ["run", "--name", "rich-image-example-2", "--entrypoint", "/bin/sh", "rie", "-c", echo];
         assert_eq!(on.text(&second), "Rich Example");
-        let before = on.daemon.inspect("rie", "{{len .RootFS.Layers}}");
+        let before = on.json("rie", ".RootFS.Layers");
         on.run(&["commit", "rich-image-example-2", "rie"]).done();
         assert_eq!(on.text(&["run", "--rm", "rie"]), "Rich Example");
         let config = on.json("rie", ".Config");
@@ -167,8 +182,10 @@ fn s7_05_context_is_inherited() {
         assert!(environment.contains(&"ENV_EXAMPLE1=Rich".into()), "{config}");
         // Nothing of the host that it ran on.
         assert!(config.get("Hostname").is_none_or(|name| name == ""), "{config}");
-        let sizes = on.text(&["history", "-q", "--no-trunc", "--format", "{{.Size}}", "rie"]);
-        assert!(sizes.is_empty() || !before.is_empty());
+        // It behaves otherwise and has no file more.
+        assert_eq!(on.json("rie", ".RootFS.Layers"), before);
+        let sizes = on.text(&["history", "--human=false", "--format", "{{.Size}}", "rie"]);
+        assert_eq!(sizes.lines().next(), Some("0"), "{sizes}");
     });
 }
 
@@ -340,6 +357,30 @@ fn s7_10_static_image_round_trip() {
             ]);
             assert_eq!(history, format!("|{}", program.len()), "one row that says nothing of a command");
         }
+        // From an address, and without any instruction: nothing is known of it.
+        let server = on.daemon.host_netns().serve_http("127.0.0.1:0", move |head, _body| {
+            head.starts_with("GET /static_hello.tar ").then(|| plain.clone())
+        });
+        let from = |file: &str| format!("http://{}/{file}", server.address());
+        on.run(&["import", &from("static_hello.tar"), "dockerinaction/ch7_static:url"]).done();
+        let config = on.json("dockerinaction/ch7_static:url", ".Config");
+        for key in ["Cmd", "Entrypoint", "Env", "ExposedPorts", "Volumes"] {
+            assert!(
+                config
+                    .get(key)
+                    .is_none_or(|value| value.is_null() || value.as_array().is_some_and(Vec::is_empty)),
+                "{key}: {config}"
+            );
+        }
+        assert_eq!(
+            on.text(&["run", "--rm", "dockerinaction/ch7_static:url", "/busybox", "echo", "hello"]),
+            "hello"
+        );
+        on.daemon
+            .run(on.client, &["import", &from("nothing.tar"), "nothing"])
+            .exits(1)
+            .complains("404")
+            .done();
     });
 }
 

@@ -5,7 +5,7 @@
 //! published ports want to know.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead as _, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -19,6 +19,9 @@ const SILENCE: Duration = Duration::from_millis(1200);
 
 /// How long a client waits for the answer that it expects: a busy machine stands still for seconds.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What an HTTP server has at an address, if anything.
+type Answer = Option<Vec<u8>>;
 
 /// A namespace that exists while this value, or anything else, holds it.
 #[derive(Debug)]
@@ -60,6 +63,35 @@ impl Netns {
             while !stop.load(Ordering::Relaxed) {
                 match listener.accept() {
                     Ok((stream, from)) => drop(std::thread::spawn(move || greet(stream, from))),
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                        std::thread::sleep(Duration::from_millis(2));
+                    }
+                    Err(e) => return Err(e),
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Serves HTTP at `address`: `answer` is told each request's head and body, and gives what is there, if anything is.
+    #[must_use]
+    #[track_caller]
+    pub fn serve_http(
+        &self,
+        address: impl ToSocketAddrs + Send,
+        answer: impl Fn(&str, &[u8]) -> Answer + Send + Sync + 'static,
+    ) -> Server {
+        let listener = self.run(|| TcpListener::bind(address)).expect("bind an HTTP server");
+        let at = listener.local_addr().expect("the server's address");
+        let answer = Arc::new(answer);
+        Server::start(at, move |stop| {
+            listener.set_nonblocking(true)?;
+            while !stop.load(Ordering::Relaxed) {
+                match listener.accept() {
+                    Ok((stream, _from)) => {
+                        let answer = Arc::clone(&answer);
+                        drop(std::thread::spawn(move || reply(&stream, &*answer)));
+                    }
                     Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                         std::thread::sleep(Duration::from_millis(2));
                     }
@@ -148,6 +180,31 @@ fn greet(mut stream: TcpStream, from: SocketAddr) -> io::Result<()> {
     writeln!(stream, "{}", plain(from))?;
     let mut copy = stream.try_clone()?;
     io::copy(&mut stream, &mut copy).map(drop)
+}
+
+/// One request and its answer; the connection ends with it.
+fn reply(stream: &TcpStream, answer: &dyn Fn(&str, &[u8]) -> Answer) -> io::Result<()> {
+    stream.set_nonblocking(false)?;
+    let mut reader = io::BufReader::new(stream);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        if reader.read_line(&mut head)? == 0 {
+            return Ok(());
+        }
+    }
+    let length = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
+    });
+    let mut body = vec![0; length.unwrap_or(0)];
+    reader.read_exact(&mut body)?;
+    let (status, found) = match answer(&head, &body) {
+        Some(found) => ("200 OK", found),
+        None => ("404 Not Found", Vec::new()),
+    };
+    let mut writer = stream;
+    write!(writer, "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", found.len())?;
+    writer.write_all(&found)
 }
 
 /// An IPv4 address even where a socket for both families saw it.
