@@ -325,6 +325,78 @@ fn results_go_where_output_says() {
     build(&daemon, Client::Minke, &["--push", "ctx"], "").exits(1).complains("minke push").done();
 }
 
+/// One build, its result in several forms: each is whole, and standard output has one of them.
+#[test]
+fn a_build_may_have_several_outputs() {
+    let daemon = Daemon::start();
+    let dir = daemon.path();
+    write(dir, &[("ctx/f", "x\n"), ("ctx/Dockerfile", "FROM scratch\nCOPY f /deep/f\n")]);
+    let args = [
+        "-t",
+        "several",
+        "-o",
+        "type=oci,dest=oci.tar",
+        "-o",
+        "out",
+        "-o",
+        "type=image,name=more:1",
+        "-o",
+        "type=docker,dest=-",
+        "--metadata-file",
+        "meta",
+        "ctx",
+    ];
+    let mut command = daemon.command(Client::Minke, &[&["build"], &args[..]].concat());
+    let mut child = command
+        .current_dir(dir)
+        .stdout(std::fs::File::create(dir.join("docker.tar")).expect("a file"))
+        .spawn()
+        .expect("a client");
+    assert!(child.wait().expect("its end").success());
+    assert_eq!(std::fs::read_to_string(dir.join("out/deep/f")).expect("a file"), "x\n");
+    let id = daemon.inspect("several", "{{.Id}}");
+    assert_eq!(daemon.inspect("more:1", "{{.Id}}"), id);
+    let metadata = std::fs::read_to_string(dir.join("meta")).expect("metadata");
+    assert!(
+        metadata.contains(&id) && metadata.contains("\"containerimage.digest\": \"sha256:"),
+        "{metadata}"
+    );
+    for archive in ["oci.tar", "docker.tar"] {
+        daemon.minke(&["rmi", "several", "more:1"]).ok().done();
+        daemon
+            .minke(&["load", "-i", &dir.join(archive).display().to_string()])
+            .ok()
+            .says("several:latest")
+            .done();
+        assert_eq!(daemon.inspect("several", "{{.Id}}"), id, "{archive}");
+        daemon.minke(&["tag", "several", "more:1"]).ok().done();
+    }
+    build(&daemon, Client::Minke, &["-o", "-", "-o", "type=oci,dest=-", "ctx"], "")
+        .exits(1)
+        .complains("only one --output")
+        .done();
+    // A build that fails leaves none of them.
+    write(dir, &[("ctx/Dockerfile", "FROM scratch\nCOPY missing /\n")]);
+    build(&daemon, Client::Minke, &["-o", "type=oci,dest=a.tar", "-o", "type=tar,dest=b.tar", "ctx"], "")
+        .exits(1)
+        .done();
+    let left = std::fs::read_dir(dir).expect("a directory").flatten().map(|entry| entry.file_name());
+    assert!(
+        left.into_iter().all(
+            |name| !name.to_string_lossy().contains("a.tar") && !name.to_string_lossy().contains("b.tar")
+        )
+    );
+    for quiet in [&["-q"][..], &[]] {
+        let mut args = vec!["build", "--iidfile", "id"];
+        args.extend(quiet);
+        args.push("-");
+        let mut command = daemon.command(Client::Minke, &args);
+        command.current_dir(dir);
+        Run::new(command, b"FROM busybox\nLABEL quiet=yes\n").ok().done();
+        assert!(std::fs::read_to_string(dir.join("id")).expect("an id").starts_with("sha256:"));
+    }
+}
+
 #[test]
 fn the_linter_warns_with_lines_and_can_fail_a_build() {
     let daemon = Daemon::start();

@@ -7,7 +7,7 @@
 //!
 //! Errors before anything was done are ordinary JSON errors. After that the answer is frames of [`crate::framing`]: control
 //! payloads are [`BuildTold`], the last of them [`BuildTold::Built`] or [`BuildTold::Error`]; standard output is what
-//! `--output` asked for, as one archive.
+//! `--output` asked for: archives, each behind a [`BuildTold::Export`].
 
 use std::collections::BTreeMap;
 
@@ -30,7 +30,7 @@ pub struct BuildHead {
     pub secrets: BTreeMap<String, String>,
     /// Stages that use nothing of the cache.
     pub no_cache_stages: Vec<String>,
-    /// `image`, `tar`, `oci`, `docker`, `none`.
+    /// `image`, `tar`, `oci`, `docker`, `none`; several with commas between.
     pub output: String,
 }
 
@@ -102,6 +102,10 @@ pub enum BuildTold {
     /// The build as a whole failed.
     Error {
         message: String,
+    },
+    /// What follows on standard output is the archive of this output, counted from 0 without images and nothing.
+    Export {
+        output: usize,
     },
     /// It is done.
     Built {

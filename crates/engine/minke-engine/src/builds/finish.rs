@@ -22,41 +22,45 @@ impl Build {
     pub(super) async fn finish(self: &Arc<Self>, state: &State) -> Result<BuildOutcome> {
         let image = self.make_image(state).await?;
         let (id, manifest) = (image.id.to_string(), image.manifest.digest.to_string());
-        let images = &self.builds.containers.parts.images;
-        let output = self.request.output;
-        let export = match output {
-            OutputKind::Image => {
-                let (images, image, names) = (Arc::clone(images), image.clone(), self.request.names.clone());
-                let parent = state.base.as_ref().map(|base| base.id.clone());
-                blocking(move || {
-                    let parent = parent.filter(|parent| *parent != image.id.to_string());
-                    let recorded = images.record_made(&image, &names, parent.as_deref())?;
-                    for name in &names {
-                        images.publish(&recorded, "tag", &name.familiar());
-                    }
-                    Ok(())
-                })
-                .await?;
-                None
-            }
-            OutputKind::None => None,
-            kind => Some(Export::new(
+        let outputs = &self.request.outputs;
+        if outputs.is_empty() || outputs.contains(&OutputKind::Image) {
+            self.record(&image, state).await?;
+        }
+        let written = outputs.iter().filter(|kind| !matches!(kind, OutputKind::Image | OutputKind::None));
+        let exports = written.map(|kind| {
+            Export::new(
                 Arc::clone(&self.builds.store),
-                kind,
+                *kind,
                 image.manifest.digest,
                 self.request.names.clone(),
                 state.view(),
                 state.layers.clone(),
                 Arc::clone(&self.hold),
-            )),
-        };
+            )
+        });
         Ok(BuildOutcome {
             image: id,
             manifest,
             cached: self.cached.load(std::sync::atomic::Ordering::Relaxed),
             steps: self.plan.total,
-            export,
+            exports: exports.collect(),
         })
+    }
+
+    /// Puts the image among the others, under its names.
+    async fn record(&self, image: &StoredImage, state: &State) -> Result<()> {
+        let images = Arc::clone(&self.builds.containers.parts.images);
+        let (image, names) = (image.clone(), self.request.names.clone());
+        let parent = state.base.as_ref().map(|base| base.id.clone());
+        blocking(move || {
+            let parent = parent.filter(|parent| *parent != image.id.to_string());
+            let recorded = images.record_made(&image, &names, parent.as_deref())?;
+            for name in &names {
+                images.publish(&recorded, "tag", &name.familiar());
+            }
+            Ok(())
+        })
+        .await
     }
 
     async fn make_image(&self, state: &State) -> Result<StoredImage> {

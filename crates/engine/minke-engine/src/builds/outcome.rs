@@ -24,8 +24,8 @@ pub struct BuildOutcome {
     pub cached: usize,
     /// How many there were.
     pub steps: usize,
-    /// What `--output` asked for beside an image. The image is kept until this is dropped.
-    pub export: Option<Export>,
+    /// What `--output` asked for beside an image, in its order. What the store has of it is kept until these are dropped.
+    pub exports: Vec<Export>,
 }
 
 /// A result to be written out.

@@ -31,10 +31,9 @@ pub enum NamedContext {
 }
 
 /// What becomes of the result.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutputKind {
     /// An image in the store, under the names that were asked for.
-    #[default]
     Image,
     /// The root file system as a tar; `local` unpacks it at the client.
     Tar,
@@ -120,8 +119,8 @@ pub struct BuildRequest {
     pub limits: BuildLimits,
     /// `--secret`: by id.
     pub secrets: BTreeMap<String, Vec<u8>>,
-    /// What becomes of the result.
-    pub output: OutputKind,
+    /// What becomes of the result; an image of the store when nothing is said.
+    pub outputs: Vec<OutputKind>,
 }
 
 /// Which of the cache goes.

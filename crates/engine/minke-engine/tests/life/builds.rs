@@ -74,7 +74,7 @@ async fn show(engine: &Engine, image: &str, script: &str) -> String {
     let text = format!("FROM {image}\nUSER root\nENTRYPOINT []\nRUN {script}\n");
     let (outcome, told) = build(engine, &text, &[], |request| {
         request.no_cache = true;
-        request.output = OutputKind::None;
+        request.outputs = vec![OutputKind::None];
     })
     .await;
     outcome.expect("it runs");
@@ -242,13 +242,13 @@ async fn exported(
 ) -> (tempfile::NamedTempFile, String) {
     let (outcome, _) = build(engine, text, files, |request| {
         request.names = vec![named(name)];
-        request.output = OutputKind::Docker;
+        request.outputs = vec![OutputKind::Docker];
     })
     .await;
-    let outcome = outcome.expect("it builds");
+    let mut outcome = outcome.expect("it builds");
     let file = tempfile::NamedTempFile::new().expect("a file");
     let output = Box::new(file.reopen().expect("the same file"));
-    outcome.export.expect("an archive").write(output).await.expect("written");
+    outcome.exports.remove(0).write(output).await.expect("written");
     (file, outcome.image)
 }
 

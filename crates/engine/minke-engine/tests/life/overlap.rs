@@ -59,7 +59,7 @@ async fn build_until(engine: &Engine, text: &str, wanted: &[&str]) -> (BuildOutc
                     let go = "FROM busybox\nRUN --mount=type=cache,id=sign,target=/sign touch /sign/go\n";
                     let (given, told) = build(engine, go, &[], |request| {
                         request.no_cache = true;
-                        request.output = OutputKind::None;
+                        request.outputs = vec![OutputKind::None];
                     })
                     .await;
                     given.unwrap_or_else(|error| panic!("the sign is given: {error} {told:?}"));

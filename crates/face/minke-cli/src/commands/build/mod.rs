@@ -58,33 +58,50 @@ const PIECE: usize = 256 << 10;
 fn run(session: &Session, given: &Given) -> Outcome {
     flags::refuse(given)?;
     let style = style(given)?;
-    let output = output::parse(&given.list("output"))?;
+    let outputs = output::parse(&given.list("output"))?;
     let mut source = source::find(&given.args[0], given.get("file"))?;
     if given.on("check") {
         return check(&source.dockerfile);
     }
     let own = session.client()?.get("/_ping").send()?.from_minke();
-    let plan = Plan { output, style, own };
-    let image = if own {
+    let plan = Plan { outputs, style, own };
+    let Built { image, manifest } = if own {
         build(session, given, &plan, &mut source)?
     } else {
-        elsewhere(session, given, &plan, &mut source)?
+        let image = elsewhere(session, given, &plan, &mut source)?;
+        Built { image, manifest: String::new() }
     };
     if let Some(path) = given.get("iidfile").filter(|path| !path.is_empty()) {
         write_file(path, image.as_bytes())?;
     }
     if let Some(path) = given.get("metadata-file").filter(|path| !path.is_empty()) {
-        let names = given.list("tag").join(",");
-        let metadata = json!({"containerimage.config.digest": image, "image.name": names});
+        let names = given.list("tag").into_iter().chain(plan.names()).collect::<Vec<_>>().join(",");
+        let mut metadata = json!({"containerimage.config.digest": image, "image.name": names});
+        if !manifest.is_empty() {
+            metadata["containerimage.digest"] = manifest.into();
+        }
         write_file(path, serde_json::to_string_pretty(&metadata).unwrap_or_default().as_bytes())?;
     }
     Ok(0)
 }
 
+/// What an engine made, by digest; of the manifest only minke's tells.
+struct Built {
+    image: String,
+    manifest: String,
+}
+
 struct Plan {
-    output: Output,
+    outputs: Vec<Output>,
     style: Style,
     own: bool,
+}
+
+impl Plan {
+    /// Names that outputs added to `--tag`.
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.outputs.iter().flat_map(|output| output.names.iter().map(String::as_str))
+    }
 }
 
 fn style(given: &Given) -> Result<Style, Failure> {
@@ -224,13 +241,13 @@ fn named_contexts(given: &Given) -> Result<(Directories, Map<String, Value>), Fa
 }
 
 /// The build by minke's own engine.
-fn build(session: &Session, given: &Given, plan: &Plan, source: &mut Source) -> Result<String, Failure> {
+fn build(session: &Session, given: &Given, plan: &Plan, source: &mut Source) -> Result<Built, Failure> {
     let problem = Problem::default();
     let (directories, images) = named_contexts(given)?;
     let mut names: Vec<String> = Vec::new();
     let mut bodies: Vec<Box<dyn Read + Send>> = Vec::new();
     let mut call = flags::query(session, given, session.client()?.post("/minke/build"))?;
-    for name in &plan.output.names {
+    for name in plan.names() {
         call = call.query("t", name);
     }
     match std::mem::replace(&mut source.files, Files::None) {
@@ -264,7 +281,7 @@ fn build(session: &Session, given: &Given, plan: &Plan, source: &mut Source) -> 
         "Images": images,
         "Secrets": encoded,
         "NoCacheStages": given.strings("no-cache-filter"),
-        "Output": plan.output.kind,
+        "Output": plan.outputs.iter().map(|output| output.kind).collect::<Vec<_>>().join(","),
     });
     let head = head.to_string().into_bytes();
     let length = u32::try_from(head.len()).map_err(|_toolarge| "the secrets are too large")?;
@@ -273,13 +290,14 @@ fn build(session: &Session, given: &Given, plan: &Plan, source: &mut Source) -> 
     for archive in bodies {
         body = Box::new(body.chain(Pieces::new(archive, problem.clone(), Arc::clone(&sent))));
     }
-    let sink = Sink::open(&plan.output.place)?;
+    let written = plan.outputs.iter().filter(|output| output.place != output::Place::Nowhere);
+    let sinks = written.map(|output| Sink::open(&output.place)).collect::<Result<_, _>>()?;
     let live = Live::new(plan.style);
     let answered = call.header("Content-Type", "application/vnd.minke.build").send_body(body);
     let told = answered.map_err(Failure::from).and_then(|response| {
         let sent = size::human(sent.load(Ordering::Relaxed));
         live.show().note("[internal] load build context", &format!("transferring context: {sent} done"))?;
-        follow(response, &live, sink)
+        follow(response, &live, sinks)
     });
     // Files that could not be read are why the engine had nothing to build from.
     if let Some(text) = problem.take() {
@@ -288,24 +306,27 @@ fn build(session: &Session, given: &Given, plan: &Plan, source: &mut Source) -> 
     let built = told?;
     let text = |key: &str| built.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     let image = text("image");
-    if plan.output.place != output::Place::Stdout && plan.output.kind != "none" {
+    let makes_image = plan.outputs.iter().any(|output| output.kind == "image");
+    let only_fills = plan.outputs.iter().all(|output| output.kind == "none");
+    if plan.outputs.iter().all(|output| output.place != output::Place::Stdout) && !only_fills {
         if plan.style == Style::Quiet {
             session.out.line(&image);
-        } else if plan.output.kind == "image" {
+        } else if makes_image {
             session.out.line(&format!("Successfully built {}", crate::format::short_id(&image)));
-            for name in given.list("tag").into_iter().chain(plan.output.names.iter().map(String::as_str)) {
+            for name in given.list("tag").into_iter().chain(plan.names()) {
                 let name = minke_base::Reference::parse(name)
                     .map_or_else(|_| name.to_owned(), |name| name.or_latest().familiar());
                 session.out.line(&format!("Successfully tagged {name}"));
             }
         }
     }
-    Ok(image)
+    Ok(Built { image, manifest: text("manifest") })
 }
 
 /// Follows the engine's frames to the end; what it built.
-fn follow(mut response: Response, live: &Live, mut sink: Sink) -> Result<Value, Failure> {
+fn follow(mut response: Response, live: &Live, mut sinks: Vec<Sink>) -> Result<Value, Failure> {
     let mut built = None;
+    let mut output = 0;
     let mut excerpt = String::new();
     let mut payload = Vec::new();
     loop {
@@ -319,6 +340,7 @@ fn follow(mut response: Response, live: &Live, mut sink: Sink) -> Result<Value, 
         payload.resize(usize::try_from(length).unwrap_or(usize::MAX).min(16 << 20), 0);
         response.read_exact(&mut payload)?;
         if header[0] != 4 {
+            let sink = sinks.get_mut(output).ok_or("the engine sent a result that nobody asked for")?;
             sink.write(&payload)?;
             continue;
         }
@@ -326,12 +348,15 @@ fn follow(mut response: Response, live: &Live, mut sink: Sink) -> Result<Value, 
             .map_err(|error| format!("the engine's answer is not JSON: {error}"))?;
         if let Some(error) = message.get("error") {
             live.show().close()?;
-            sink.abandon();
+            sinks.into_iter().for_each(Sink::abandon);
             let text = error.get("message").and_then(Value::as_str).unwrap_or_default();
             return Err(Failure::new(1, format!("{excerpt}ERROR: failed to build: {text}")));
         }
         if let Some(body) = message.get("built") {
             built = Some(body.clone());
+        }
+        if let Some(number) = message.pointer("/export/output").and_then(Value::as_u64) {
+            output = usize::try_from(number).unwrap_or(usize::MAX);
         }
         if let Some(text) = message.pointer("/failed/excerpt").and_then(Value::as_str) {
             text.clone_into(&mut excerpt);
@@ -340,10 +365,10 @@ fn follow(mut response: Response, live: &Live, mut sink: Sink) -> Result<Value, 
     }
     live.show().close()?;
     let Some(built) = built else {
-        sink.abandon();
+        sinks.into_iter().for_each(Sink::abandon);
         return Err("the engine closed the connection before the build had ended".into());
     };
-    sink.finish()?;
+    sinks.into_iter().try_for_each(Sink::finish)?;
     Ok(built)
 }
 
@@ -412,7 +437,7 @@ fn elsewhere(session: &Session, given: &Given, plan: &Plan, source: &mut Source)
             format!("--{flag} needs minke's engine: {} is another", session.endpoint()?.0),
         ));
     }
-    if plan.output.kind != "image" {
+    if plan.outputs.iter().any(|output| output.kind != "image") {
         return Err("--output to a file needs minke's engine".into());
     }
     debug_assert!(!plan.own, "minke has a request of its own");
@@ -472,9 +497,12 @@ impl Read for Told {
         while let Some(end) = self.seen.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = self.seen.drain(..=end).collect();
             let message: Option<Value> = serde_json::from_slice(&line).ok();
-            if let Some(id) =
-                message.as_ref().and_then(|message| message.pointer("/aux/ID")).and_then(Value::as_str)
-            {
+            let Some(message) = message else { continue };
+            // A quiet build says nothing but its id.
+            let quiet = message.get("stream").and_then(Value::as_str).map(str::trim_end);
+            let quiet = quiet.filter(|text| text.len() == 71 && text.starts_with("sha256:"));
+            let told = message.pointer("/aux/ID").and_then(Value::as_str);
+            if let Some(id) = told.or(quiet) {
                 id.clone_into(&mut self.id);
             }
         }

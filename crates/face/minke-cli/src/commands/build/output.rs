@@ -29,14 +29,19 @@ pub(super) enum Place {
     Directory(PathBuf),
 }
 
-/// Reads the flag.
-pub(super) fn parse(list: &[&str]) -> Result<Output, Failure> {
-    let image = Output { kind: "image", place: Place::Nowhere, names: Vec::new() };
-    let text = match list {
-        [] => return Ok(image),
-        [text] => *text,
-        _ => return Err("several --output are not built yet: give one".into()),
-    };
+/// Reads the flags; without any the result is an image.
+pub(super) fn parse(list: &[&str]) -> Result<Vec<Output>, Failure> {
+    let mut outputs: Vec<Output> = list.iter().map(|text| parse_one(text)).collect::<Result<_, _>>()?;
+    if outputs.is_empty() {
+        outputs.push(Output { kind: "image", place: Place::Nowhere, names: Vec::new() });
+    }
+    if outputs.iter().filter(|output| output.place == Place::Stdout).count() > 1 {
+        return Err("only one --output can go to standard output".into());
+    }
+    Ok(outputs)
+}
+
+fn parse_one(text: &str) -> Result<Output, Failure> {
     let fields = super::super::mounts::fields(text)?;
     if let [only] = fields.as_slice()
         && !only.contains('=')
@@ -177,8 +182,9 @@ mod tests {
 
     #[test]
     fn an_output_has_a_kind_and_a_place() {
-        let parsed =
-            |text: &str| parse(&[text]).map(|output| (output.kind, output.place)).map_err(|error| error.text);
+        let parsed = |text: &str| {
+            parse_one(text).map(|output| (output.kind, output.place)).map_err(|error| error.text)
+        };
         assert_eq!(parsed("out").expect("a directory"), ("tar", Place::Directory("out".into())));
         assert_eq!(parsed("type=local,dest=d").expect("a directory"), ("tar", Place::Directory("d".into())));
         assert_eq!(parsed("type=oci,dest=f").expect("a file"), ("oci", Place::File("f".into())));
@@ -186,6 +192,8 @@ mod tests {
         assert_eq!(parsed("type=cacheonly").expect("nothing"), ("none", Place::Nowhere));
         assert!(parsed("dest=x").expect_err("no type").contains("type is required"));
         assert!(parsed("type=local").expect_err("no place").contains("dest is required"));
-        assert!(parse(&["a", "b"]).is_err());
+        assert_eq!(parse(&[]).expect("an image")[0].kind, "image");
+        assert_eq!(parse(&["a", "type=oci,dest=f", "type=image"]).expect("three").len(), 3);
+        assert!(parse(&["-", "type=oci,dest=-"]).expect_err("twice").text.contains("only one"));
     }
 }

@@ -105,7 +105,7 @@ pub(super) async fn own_files(
     }
     request.contexts.extend(head.images.into_iter().map(|(name, image)| (name, NamedContext::Image(image))));
     request.no_cache_stages = head.no_cache_stages;
-    request.output = parameters::output(&head.output)?;
+    request.outputs = parameters::outputs(&head.output)?;
     for (id, secret) in head.secrets {
         let bytes = STANDARD
             .decode(secret)

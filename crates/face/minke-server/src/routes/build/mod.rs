@@ -236,15 +236,13 @@ pub(super) async fn build_own(shared: &Shared, call: Call) -> Outcome {
             }
             match &mut after {
                 After::Nothing => return None,
-                After::Archive(archive) => match archive.next().await {
+                After::Archive { archive, number, rest } => match archive.next().await {
                     Some(Ok(bytes)) => return Some((Ok(own::piece(&bytes)), (run, own, told, after))),
                     Some(Err(error)) => {
                         told.push_back(BuildTold::Error { message: error.to_string() });
                         after = After::Nothing;
                     }
-                    None => {
-                        after = After::Nothing;
-                    }
+                    None => after = After::next(std::mem::take(rest), *number + 1, &mut told),
                 },
                 After::Events => match run.next().await {
                     Some(heard) => told.extend(own.heard(heard)),
@@ -255,9 +253,8 @@ pub(super) async fn build_own(shared: &Shared, call: Call) -> Outcome {
                             Ok(mut outcome) => {
                                 told.extend(warning.map(own::plain_warning));
                                 told.push_back(own::built(&outcome));
-                                if let Some(export) = outcome.export.take() {
-                                    after = After::Archive(archive(export, outcome));
-                                }
+                                after =
+                                    After::next(std::mem::take(&mut outcome.exports).into(), 0, &mut told);
                             }
                             Err(message) => told.push_back(BuildTold::Error { message }),
                         }
@@ -269,23 +266,33 @@ pub(super) async fn build_own(shared: &Shared, call: Call) -> Outcome {
     answer::stream("application/vnd.minke.build", Box::pin(body))
 }
 
+type Archive = Pin<Box<dyn futures_util::Stream<Item = io::Result<Bytes>> + Send>>;
+
 /// What follows the events.
 enum After {
     Events,
-    Archive(Pin<Box<dyn futures_util::Stream<Item = io::Result<Bytes>> + Send>>),
+    /// An output's archive, and those behind it.
+    Archive {
+        archive: Archive,
+        number: usize,
+        rest: VecDeque<Export>,
+    },
     Nothing,
 }
 
-/// An export as pieces; an error of its making is the last of them. The outcome keeps the image meanwhile.
-fn archive(
-    export: Export,
-    outcome: BuildOutcome,
-) -> Pin<Box<dyn futures_util::Stream<Item = io::Result<Bytes>> + Send>> {
+impl After {
+    /// The next archive, which is announced.
+    fn next(mut exports: VecDeque<Export>, number: usize, told: &mut VecDeque<BuildTold>) -> Self {
+        let Some(export) = exports.pop_front() else { return Self::Nothing };
+        told.push_back(BuildTold::Export { output: number });
+        Self::Archive { archive: archive(export), number, rest: exports }
+    }
+}
+
+/// An export as pieces; an error of its making is the last of them.
+fn archive(export: Export) -> Archive {
     let (writer, received) = BodyWriter::new();
-    let work = tokio::spawn(async move {
-        let _kept = outcome;
-        export.write(Box::new(writer)).await
-    });
+    let work = tokio::spawn(async move { export.write(Box::new(writer)).await });
     let end = stream::once(async move {
         match work.await {
             Ok(Ok(())) => None,

@@ -122,16 +122,19 @@ fn limits(query: &Query) -> Result<BuildLimits, Failure> {
     })
 }
 
-/// What `--output` was.
-pub(super) fn output(word: &str) -> Result<OutputKind, Failure> {
-    Ok(match word {
-        "" | "image" => OutputKind::Image,
-        "tar" => OutputKind::Tar,
-        "oci" => OutputKind::Oci,
-        "docker" => OutputKind::Docker,
-        "none" => OutputKind::None,
-        other => return Err(Failure::invalid(format!("unknown output {other:?}"))),
-    })
+/// What each `--output` was.
+pub(super) fn outputs(words: &str) -> Result<Vec<OutputKind>, Failure> {
+    let known = |word: &str| {
+        Ok(match word {
+            "image" => OutputKind::Image,
+            "tar" => OutputKind::Tar,
+            "oci" => OutputKind::Oci,
+            "docker" => OutputKind::Docker,
+            "none" => OutputKind::None,
+            other => return Err(Failure::invalid(format!("unknown output {other:?}"))),
+        })
+    };
+    words.split(',').filter(|word| !word.is_empty()).map(known).collect()
 }
 
 #[cfg(test)]
