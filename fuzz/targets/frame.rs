@@ -1,20 +1,4 @@
-//! The frames between daemon and keeper, cut anywhere.
+//! libFuzzer over the check of the same name in `minke-strangers`.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use minke_keeper::protocol::{Decoder, Message};
-
-fuzz_target!(|pieces: Vec<&[u8]>| {
-    let mut decoder = Decoder::new();
-    for piece in pieces {
-        decoder.push(piece);
-        loop {
-            match decoder.next_message::<Message>() {
-                Ok(Some(_)) => {}
-                Ok(None) => break,
-                Err(error) if error.is_fatal() => return,
-                Err(_) => {}
-            }
-        }
-    }
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| minke_strangers::frame(bytes));

@@ -1,13 +1,4 @@
-//! Names of images: what is accepted is written back to the same name.
+//! libFuzzer over the check of the same name in `minke-strangers`.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use minke_base::Reference;
-
-fuzz_target!(|text: &str| {
-    if let Ok(reference) = Reference::parse(text) {
-        let familiar = reference.familiar();
-        let again = Reference::parse(&familiar).expect("a familiar name is a name");
-        assert_eq!(again, reference);
-    }
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| minke_strangers::reference(bytes));

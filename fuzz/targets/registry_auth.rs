@@ -1,13 +1,4 @@
-//! The headers in which clients show who they are.
+//! libFuzzer over the check of the same name in `minke-strangers`.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use minke_api::system::{AuthConfig, auth_configs_from_header};
-
-fuzz_target!(|header: &str| {
-    if let Ok(auth) = AuthConfig::from_header(header) {
-        assert_eq!(AuthConfig::from_header(&auth.to_header()).as_ref(), Ok(&auth));
-        assert!(auth.normalised().auth.is_empty());
-    }
-    let _read = auth_configs_from_header(header);
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| minke_strangers::registry_auth(bytes));

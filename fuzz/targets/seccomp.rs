@@ -1,11 +1,4 @@
-//! A seccomp section of a configuration, compiled.
+//! libFuzzer over the check of the same name in `minke-strangers`.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use oci_spec::runtime::LinuxSeccomp;
-
-fuzz_target!(|bytes: &[u8]| {
-    if let Ok(profile) = serde_json::from_slice::<LinuxSeccomp>(bytes) {
-        let _outcome = minke_seccomp::compile(&profile);
-    }
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| minke_strangers::seccomp(bytes));

@@ -1,13 +1,4 @@
-//! `--format`: parsed and executed on a small value.
+//! libFuzzer over the check of the same name in `minke-strangers`.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use minke_template::{Mode, Template, Value};
-
-fuzz_target!(|text: &str| {
-    if let Ok(template) = Template::parse(text) {
-        let json = serde_json::json!({"Name": "a", "List": [1, 2], "Map": {"k": "v"}, "Nothing": null});
-        let mut out = String::new();
-        let _outcome = template.execute(&Value::from_json(&json), Mode::Lenient, &mut out);
-    }
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| minke_strangers::template(bytes));

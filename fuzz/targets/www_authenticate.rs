@@ -1,12 +1,4 @@
-//! The header by which a registry asks who is there.
+//! libFuzzer over the check of the same name in `minke-strangers`.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use minke_registry::parse_challenges;
-
-fuzz_target!(|header: &str| {
-    for challenge in parse_challenges(header) {
-        assert!(!challenge.scheme.is_empty());
-        assert!(challenge.parameters.keys().all(|name| *name == name.to_ascii_lowercase()));
-    }
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| minke_strangers::www_authenticate(bytes));

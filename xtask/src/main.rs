@@ -1,4 +1,4 @@
-//! The project's helper: `cargo xtask test | endurance | fixtures | bench | tidy | dist | vm`.
+//! The project's helper: `cargo xtask test | endurance | fuzz | fixtures | bench | tidy | dist | vm`.
 //!
 //! One entry for people and for CI. Every step prints the command that repeats it alone.
 
@@ -6,6 +6,7 @@ mod bench;
 mod dist;
 mod endurance;
 mod fixtures;
+mod fuzz;
 mod step;
 mod test;
 mod tidy;
@@ -20,6 +21,8 @@ cargo xtask COMMAND
                    with --vm first, in a machine with cgroup v2 alone (areas: isolation and limits when none is named)
   endurance [--minutes N] [--restarts N]
                    restarts of the daemon under eight clients, 10 minutes and 100 restarts when nothing is said
+  fuzz [TARGET…] [--seconds N]
+                   libFuzzer over what strangers' bytes reach, each target for a minute; wants a C++ compiler, and no nightly
   fixtures         the images that tests and benchmarks run, made from Debian's packages
   bench            minke beside Docker, Podman, crun and runc, whichever are here
   tidy             the rules of the repository: layers, file sizes, names in the documents, licences
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
         "test" => test::main(&rest),
         "bench" => bench::main(&rest),
         "endurance" => endurance::main(&rest),
+        "fuzz" => fuzz::main(&rest),
         "fixtures" => fixtures::main(),
         "tidy" => tidy::main(),
         "dist" => dist::main(),

@@ -38,7 +38,7 @@ impl Reference {
     /// Parses what a user typed. Without a domain it is Docker Hub's, without a slash the official library's; a missing tag
     /// stays missing ([`Self::or_latest`] adds it).
     pub fn parse(text: &str) -> Result<Self, InvalidReference> {
-        if crate::id::is_id_prefix(text) && text.len() == 64 {
+        if is_id(text) {
             return Err(InvalidReference::LooksLikeId(text.to_owned()));
         }
         let (rest, digest) = match text.split_once('@') {
@@ -89,16 +89,21 @@ impl Reference {
         self.digest
     }
 
-    /// The repository as people write it: `busybox`, `user/app`, `quay.io/user/app`.
+    /// The repository as people write it: `busybox`, `user/app`, `quay.io/user/app`. Where the short name would mean something else
+    /// (an ID, another registry) it is the canonical one.
     #[must_use]
     pub fn familiar_name(&self) -> String {
         if self.domain != DEFAULT_DOMAIN {
-            return format!("{}/{}", self.domain, self.path);
+            return self.canonical_name();
         }
-        match self.path.strip_prefix(OFFICIAL_PREFIX) {
-            Some(bare) if !bare.contains('/') => bare.to_owned(),
-            _ => self.path.clone(),
+        let bare = match self.path.strip_prefix(OFFICIAL_PREFIX) {
+            Some(bare) if !bare.contains('/') => bare,
+            _ => &self.path,
+        };
+        if is_id(bare) || split_domain(bare) != (DEFAULT_DOMAIN, bare) {
+            return self.canonical_name();
         }
+        bare.to_owned()
     }
 
     /// The whole reference as people write it.
@@ -147,6 +152,10 @@ impl Reference {
     pub fn with_digest(&self, digest: Digest) -> Self {
         Self { tag: None, digest: Some(digest), ..self.clone() }
     }
+}
+
+fn is_id(text: &str) -> bool {
+    text.len() == 64 && crate::id::is_id_prefix(text)
 }
 
 /// The tag is what follows a colon behind the last slash.
@@ -276,6 +285,17 @@ mod tests {
     }
 
     #[test]
+    fn a_short_name_that_would_mean_something_else_stays_long() {
+        let id = "0".repeat(64);
+        let canonical = format!("docker.io/library/{id}");
+        check(&format!("library/{id}"), &canonical, &canonical);
+        check("docker.io/localhost/a", "docker.io/localhost/a", "docker.io/localhost/a");
+        check("docker.io/a.b/c:1", "docker.io/a.b/c:1", "docker.io/a.b/c:1");
+        check("docker.io/docker.io/a", "docker.io/docker.io/a", "docker.io/docker.io/a");
+        check("docker.io/library/a.b", "docker.io/library/a.b", "a.b");
+    }
+
+    #[test]
     fn what_no_registry_would_take_is_refused() {
         for bad in
             ["", ":tag", "a:", "a//b", "-a", "a-", "a___b", "a..b", "a:b:c", "a@sha256:xx", " a", "a b", "/a"]
@@ -298,7 +318,8 @@ mod tests {
         fn any_text_parses_or_fails_without_panic_and_the_spelling_is_stable(text in ".{0,80}") {
             if let Ok(reference) = Reference::parse(&text) {
                 let again = Reference::parse(&reference.to_string()).unwrap();
-                prop_assert_eq!(again, reference);
+                prop_assert_eq!(&again, &reference);
+                prop_assert_eq!(Reference::parse(&reference.familiar()).unwrap(), reference);
             }
         }
     }
