@@ -3,7 +3,6 @@
 use std::io::{self, Read};
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use futures_util::{Stream, StreamExt as _, stream};
@@ -20,8 +19,6 @@ use crate::transport::innermost;
 
 /// Pieces that wait between the stream and a blocking reader: each may be some hundred kilobytes.
 pub(crate) const PIECES: usize = 8;
-/// A connection on which nothing comes for so long is given up.
-const SILENCE: Duration = Duration::from_secs(30);
 /// Progress that makes up for a failure.
 const PROGRESS: u64 = 64 << 10;
 
@@ -152,6 +149,7 @@ impl Download {
 
     /// The next piece of what is missing.
     async fn piece(&mut self) -> Result<Bytes, Error> {
+        let patience = self.repository.patience().silence;
         let response = match &mut self.response {
             Some(response) => response,
             None => {
@@ -167,9 +165,9 @@ impl Download {
         };
         let piece = match self.pending.take() {
             Some(piece) => piece,
-            None => match tokio::time::timeout(SILENCE, response.chunk()).await {
+            None => match tokio::time::timeout(patience, response.chunk()).await {
                 Err(_elapsed) => {
-                    return Err(broken(response, format!("no byte for {} s", SILENCE.as_secs())));
+                    return Err(broken(response, format!("no byte for {} s", patience.as_secs())));
                 }
                 Ok(Err(error)) => return Err(broken(response, innermost(&error))),
                 Ok(Ok(None)) => {
@@ -218,12 +216,13 @@ impl Download {
         }
         // It knows no ranges: what is here already is read once more and thrown away.
         let mut skip = self.at;
+        let patience = self.repository.patience().silence;
         while skip > 0 {
             let broken =
                 |reason| Error::Unreachable { method: "GET", url: url.clone(), reason, reached: true };
-            let piece = tokio::time::timeout(SILENCE, response.chunk())
+            let piece = tokio::time::timeout(patience, response.chunk())
                 .await
-                .map_err(|_elapsed| broken(format!("no byte for {} s", SILENCE.as_secs())))?
+                .map_err(|_elapsed| broken(format!("no byte for {} s", patience.as_secs())))?
                 .map_err(|error| broken(innermost(&error)))?
                 .ok_or_else(|| broken("the answer ended early".to_owned()))?;
             let length = piece.len() as u64;

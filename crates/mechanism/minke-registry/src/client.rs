@@ -50,17 +50,25 @@ impl Client {
         if !matches!(url.scheme(), "http" | "https") {
             return Err(bad());
         }
-        let ask = Ask::get(url);
+        let ask = Ask::get(url.clone());
         let method = ask.method.clone();
+        let patience = self.inner.web.settings().patience;
         let response = self.inner.web.ask(ask).await?;
         if !response.status().is_success() {
-            return Err(refusal(&method, response).await);
+            return Err(refusal(&method, response, patience).await);
         }
         let (send, pieces) = mpsc::channel(PIECES);
         let mut body = response.bytes_stream();
         tokio::spawn(async move {
-            while let Some(piece) = body.next().await {
-                let piece = piece.map_err(|error| std::io::Error::other(innermost(&error)));
+            loop {
+                let piece = match tokio::time::timeout(patience.answer, body.next()).await {
+                    Ok(None) => return,
+                    Ok(Some(piece)) => piece.map_err(|error| std::io::Error::other(innermost(&error))),
+                    Err(_elapsed) => {
+                        let text = format!("{url}: no byte for {} s", patience.answer.as_secs());
+                        Err(std::io::Error::new(std::io::ErrorKind::TimedOut, text))
+                    }
+                };
                 let last = piece.is_err();
                 if send.send(piece).await.is_err() || last {
                     return;

@@ -40,7 +40,7 @@ pub use error::{ApiError, Error, Refusal};
 pub use login::LoggedIn;
 pub use repository::{FetchedManifest, ManifestHead, Repository, Selector};
 pub use search::{Found, SearchHit};
-pub use settings::{Insecure, InvalidSetting, Mirror, Proxies, Settings};
+pub use settings::{Insecure, InvalidSetting, Mirror, Patience, Proxies, Settings};
 pub use upload::{BlobSource, Pushed, SourceStream, stream_of};
 
 /// Manifests larger than this are refused, as other registries and clients do.

@@ -17,6 +17,7 @@ use crate::credentials::Credentials;
 use crate::endpoint::{Endpoint, host_of, plan_endpoints};
 use crate::error::Error;
 use crate::retry;
+use crate::settings::Patience;
 use crate::token::Purpose;
 use crate::transport::{Ask, location, name_of, read, refusal};
 
@@ -141,7 +142,7 @@ impl Repository {
         let mut failures = 0;
         loop {
             let response = self.ask(Access::Pull, &path, &wanted).await?;
-            match checked_manifest(selector, response).await {
+            match checked_manifest(selector, response, self.patience()).await {
                 Err(error) if error.may_pass() && failures < QUESTIONS => {
                     failures += 1;
                     tokio::time::sleep(retry::pause(failures)).await;
@@ -203,7 +204,7 @@ impl Repository {
         for _ in 0..MAX_TAG_PAGES {
             let response = self.ask(Access::Pull, &path, &Wanted::new(Method::GET)).await?;
             let (url, next) = (response.url().to_string(), next_page(&response));
-            let bytes = read(response, "the list of tags", left).await?;
+            let bytes = read(response, "the list of tags", left, self.patience()).await?;
             left = left.saturating_sub(bytes.len() as u64);
             let page: Page = serde_json::from_slice(&bytes)
                 .map_err(|error| Error::Protocol { url, reason: format!("the list of tags: {error}") })?;
@@ -230,6 +231,10 @@ impl Repository {
                 plan_endpoints(&shared.domain, &addresses, access == Access::Pull, settings)
             })
             .await
+    }
+
+    pub(crate) fn patience(&self) -> Patience {
+        self.shared.client.settings().patience
     }
 
     pub(crate) fn attempts(&self) -> u32 {
@@ -327,7 +332,7 @@ impl Repository {
         {
             tokio::time::sleep(wait).await;
         }
-        Err(refusal(&wanted.method, response).await)
+        Err(refusal(&wanted.method, response, self.patience()).await)
     }
 
     /// Sends a request, a second time when the registry asks who is there. Any answer is fine.
@@ -395,11 +400,15 @@ impl Repository {
     }
 }
 
-async fn checked_manifest(selector: &Selector, response: Response) -> Result<FetchedManifest, Error> {
+async fn checked_manifest(
+    selector: &Selector,
+    response: Response,
+    patience: Patience,
+) -> Result<FetchedManifest, Error> {
     let url = response.url().to_string();
     let announced = announced_digest(&response);
     let media_type = media_type(&response);
-    let bytes = read(response, "the manifest", MAX_MANIFEST).await?;
+    let bytes = read(response, "the manifest", MAX_MANIFEST, patience).await?;
     let digest = Digest::from_sha256(sha2::Sha256::digest(&bytes).into());
     let expected = match selector {
         Selector::Digest(expected) => Some(*expected),

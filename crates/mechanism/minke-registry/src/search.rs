@@ -86,6 +86,7 @@ impl Client {
 
     async fn search_at(&self, url: Url, unverified: bool, credentials: &Credentials) -> Result<Found, Error> {
         let inner = &self.inner;
+        let patience = inner.web.settings().patience;
         let ask = |authorization| {
             let mut ask = Ask::get(url.clone());
             ask.unverified = unverified;
@@ -102,9 +103,9 @@ impl Client {
             }
         }
         if !response.status().is_success() {
-            return Err(refusal(&reqwest::Method::GET, response).await);
+            return Err(refusal(&reqwest::Method::GET, response, patience).await);
         }
-        let bytes = read(response, "the answer", MAX_ANSWER).await?;
+        let bytes = read(response, "the answer", MAX_ANSWER, patience).await?;
         serde_json::from_slice(&bytes)
             .map_err(|error| Error::Protocol { url: url.to_string(), reason: format!("its answer: {error}") })
     }

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use reqwest::Url;
 
@@ -29,6 +30,35 @@ pub struct Settings {
     pub user_agent: String,
     /// How often a transfer is tried without any progress.
     pub attempts: u32,
+    pub patience: Patience,
+}
+
+/// How long a registry is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// For the head of an answer.
+    pub answer: Duration,
+    /// For the next bytes of one.
+    pub silence: Duration,
+    /// For a whole document: one that comes byte by byte is given up, however steadily it comes.
+    pub document: Duration,
+    /// For a registry to take the next bytes of an upload.
+    pub intake: Duration,
+    /// For the end of an upload: a registry may have to move what it got.
+    pub settling: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self {
+            answer: seconds(60),
+            silence: seconds(30),
+            document: seconds(300),
+            intake: seconds(60),
+            settling: seconds(600),
+        }
+    }
 }
 
 impl Default for Settings {
@@ -40,6 +70,7 @@ impl Default for Settings {
             proxies: Proxies::default(),
             user_agent: concat!("minke/", env!("CARGO_PKG_VERSION")).to_owned(),
             attempts: 5,
+            patience: Patience::default(),
         }
     }
 }

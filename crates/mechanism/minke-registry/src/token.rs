@@ -183,12 +183,12 @@ pub(crate) async fn fetch_token(
         ask_with_refresh_token(url, service, &wanted, credentials)?
     };
     ask.unverified = web.is_insecure(&ask.url) || (unverified && ask.url.host_str() == registry.host_str());
-    let method = ask.method.clone();
+    let (method, patience) = (ask.method.clone(), web.settings().patience);
     let response = web.ask(ask).await?;
     if !response.status().is_success() {
-        return Err(refusal(&method, response).await);
+        return Err(refusal(&method, response, patience).await);
     }
-    let bytes = read(response, "the answer", MAX_TOKEN).await?;
+    let bytes = read(response, "the answer", MAX_TOKEN, patience).await?;
     let token: Token =
         serde_json::from_slice(&bytes).map_err(|_source| failed("its answer holds no token"))?;
     if token.value().is_empty() { Err(failed("its answer holds no token")) } else { Ok(token) }
@@ -242,4 +242,23 @@ fn ask_with_refresh_token(
     ask.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
     ask.body = Some(form.query().unwrap_or_default().to_owned().into());
     Ok(ask)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Settings;
+
+    #[tokio::test]
+    async fn secrets_that_tls_protects_are_not_told_to_a_token_server_without() {
+        let web = Web::new(Settings::default(), Vec::new());
+        let registry: Url = "https://r.example/v2/".parse().unwrap();
+        for realm in ["http://r.example/token", "ftp://r.example/token", "r.example", ""] {
+            let challenges = parse_challenges(&format!("Bearer realm=\"{realm}\""));
+            let credentials = Credentials::password("alice", "secret");
+            let place = (&registry, false);
+            let refused = fetch_token(&web, &challenges[0], &[], &credentials, place, false).await;
+            assert!(matches!(refused, Err(Error::Token { .. })), "{realm}");
+        }
+    }
 }

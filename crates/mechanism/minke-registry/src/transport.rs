@@ -17,14 +17,10 @@ use crate::certificates;
 use crate::endpoint::is_insecure;
 use crate::error::{ApiError, Error, Refusal};
 use crate::resolve::Resolver;
-use crate::settings::Settings;
+use crate::settings::{Patience, Settings};
 
 const MAX_REDIRECTS: usize = 10;
 const CONNECT: Duration = Duration::from_secs(30);
-/// For the first byte of an answer to a question.
-const ANSWER: Duration = Duration::from_secs(60);
-/// For an answer to an upload: a registry may have to move what it got.
-const SETTLE: Duration = Duration::from_secs(600);
 const MAX_ERROR: u64 = 64 << 10;
 const MAX_CLIENTS: usize = 32;
 
@@ -115,7 +111,8 @@ impl Web {
         let method = name_of(&ask.method);
         let url = ask.url.clone();
         let client = self.client(&ask.url, ask.unverified)?;
-        let patience = if ask.body.is_some() { SETTLE } else { ANSWER };
+        let patience = self.settings.patience;
+        let patience = if ask.body.is_some() { patience.settling } else { patience.answer };
         let question = ask.body.is_none();
         let build = |body: Option<Body>| {
             let mut request =
@@ -248,27 +245,34 @@ pub(crate) fn name_of(method: &Method) -> &'static str {
 }
 
 /// Reads an answer's body, which may not be longer than this.
-pub(crate) async fn read(response: Response, what: &'static str, limit: u64) -> Result<Bytes, Error> {
+pub(crate) async fn read(
+    response: Response,
+    what: &'static str,
+    limit: u64,
+    patience: Patience,
+) -> Result<Bytes, Error> {
     let url = response.url().clone();
-    match read_start(response, limit).await? {
+    match read_start(response, limit, patience).await? {
         (bytes, true) => Ok(bytes),
         (_, false) => Err(Error::TooLarge { what, url: url.to_string(), limit }),
     }
 }
 
 /// The body up to a limit, and whether that was all.
-async fn read_start(mut response: Response, limit: u64) -> Result<(Bytes, bool), Error> {
+async fn read_start(mut response: Response, limit: u64, patience: Patience) -> Result<(Bytes, bool), Error> {
     let url = response.url().clone();
     if response.content_length().is_some_and(|length| length > limit) {
         return Ok((Bytes::new(), false));
     }
     let mut bytes = BytesMut::new();
+    let end = tokio::time::Instant::now() + patience.document;
     loop {
-        let piece = tokio::time::timeout(ANSWER, response.chunk()).await;
+        let wait = patience.silence.min(end.saturating_duration_since(tokio::time::Instant::now()));
+        let piece = tokio::time::timeout(wait, response.chunk()).await;
         let broken =
             |reason| Error::Unreachable { method: "GET", url: url.to_string(), reason, reached: true };
         match piece {
-            Err(_elapsed) => return Err(broken(format!("no byte for {} s", ANSWER.as_secs()))),
+            Err(_elapsed) => return Err(broken("it comes too slowly".to_owned())),
             Ok(Err(error)) => return Err(broken(innermost(&error))),
             Ok(Ok(None)) => return Ok((bytes.freeze(), true)),
             Ok(Ok(Some(piece))) => {
@@ -282,7 +286,7 @@ async fn read_start(mut response: Response, limit: u64) -> Result<(Bytes, bool),
 }
 
 /// What a registry says about an answer that is not what was asked for.
-pub(crate) async fn refusal(method: &Method, response: Response) -> Error {
+pub(crate) async fn refusal(method: &Method, response: Response, patience: Patience) -> Error {
     #[derive(serde::Deserialize)]
     struct Document {
         #[serde(default)]
@@ -295,7 +299,7 @@ pub(crate) async fn refusal(method: &Method, response: Response) -> Error {
     }
     let (status, url) = (response.status().as_u16(), response.url().to_string());
     let mut errors = Vec::new();
-    if let Ok((bytes, true)) = read_start(response, MAX_ERROR).await
+    if let Ok((bytes, true)) = read_start(response, MAX_ERROR, patience).await
         && let Ok(document) = serde_json::from_slice::<Document>(&bytes)
     {
         errors = document.errors;
@@ -357,4 +361,33 @@ pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
         at = source;
     }
     at.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_redirect_keeps_secrets_at_home_and_does_not_leave_tls() {
+        let web = Web::new(Settings::default(), Vec::new());
+        let follow = |from: &str, to: &str| {
+            let mut ask = Ask::get(from.parse().unwrap());
+            ask.authorization = Some(HeaderValue::from_static("Basic eDp5"));
+            web.redirected(ask, to.parse().unwrap())
+        };
+        let same = follow("https://r.example/v2/a", "https://r.example/v2/b").unwrap();
+        assert!(same.authorization.is_some());
+        for elsewhere in ["https://cdn.example/x", "https://r.example:8443/x", "http://127.0.0.1/x"] {
+            let ask = follow("https://r.example/v2/a", elsewhere).unwrap();
+            assert!(ask.authorization.is_none(), "{elsewhere}");
+        }
+        for bare in ["http://r.example/v2/a", "http://cdn.example/x"] {
+            let refused = follow("https://r.example/v2/a", bare).unwrap_err();
+            assert!(matches!(refused, Error::Downgrade { .. }), "{refused}");
+        }
+        for strange in ["file:///etc/passwd", "ftp://r.example/x", "unix:///run/x"] {
+            let refused = follow("https://r.example/v2/a", strange).unwrap_err();
+            assert!(matches!(refused, Error::BadUrl { .. }), "{refused}");
+        }
+    }
 }

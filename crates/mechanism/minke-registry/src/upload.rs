@@ -23,9 +23,6 @@ use crate::retry;
 use crate::transport::refusal;
 
 const PIECE: usize = 64 << 10;
-/// A registry that takes nothing for so long is given up; the end of an upload may take longer.
-const SILENCE: Duration = Duration::from_secs(60);
-const SETTLE: Duration = Duration::from_secs(600);
 /// Progress that makes up for a failure.
 const PROGRESS: u64 = 64 << 10;
 
@@ -272,7 +269,7 @@ impl Upload<'_> {
         }
         let response = answered?;
         if !response.status().is_success() {
-            return Err(refusal(&Method::PATCH, response).await);
+            return Err(refusal(&Method::PATCH, response, self.repository.patience()).await);
         }
         stand.location = next_location(&response, &self.endpoint.base)?;
         stand.at = self.size;
@@ -303,7 +300,8 @@ impl Upload<'_> {
                 (before, moved) = (now, tokio::time::Instant::now());
                 (self.progress)(now);
             }
-            let patience = if now >= self.size { SETTLE } else { SILENCE };
+            let patience = self.repository.patience();
+            let patience = if now >= self.size { patience.settling } else { patience.intake };
             if moved.elapsed() > patience {
                 return Err(Error::Unreachable {
                     method: "PATCH",

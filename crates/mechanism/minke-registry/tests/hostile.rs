@@ -2,14 +2,15 @@
 
 use std::collections::VecDeque;
 use std::io::Read;
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use minke_base::Digest;
 use minke_registry::{
-    BlobReader, BlobSource, Client, Credentials, Error, Pushed, Repository, Selector, Settings, SourceStream,
-    stream_of,
+    BlobReader, BlobSource, Client, Credentials, Error, Patience, Pushed, Repository, Selector, Settings,
+    SourceStream, stream_of,
 };
-use minke_testkit::registries::{FakeRegistry, Tricks};
+use minke_testkit::registries::{FakeRegistry, Torment, Tricks};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use sha2::Digest as _;
@@ -300,4 +301,100 @@ async fn an_upload_goes_on_with_a_new_token_when_the_old_one_is_refused_in_the_m
     assert!(before.elapsed() < std::time::Duration::from_secs(10));
     assert!(registry.blob("a/b", &digest(&bytes).to_string()).unwrap() == bytes);
     assert!(registry.seen().iter().filter(|seen| seen.path == "/token").count() >= 3);
+}
+
+/// What waits for nobody long.
+fn impatient() -> Client {
+    let moment = Duration::from_millis(300);
+    let patience = Patience { answer: moment, silence: moment, document: moment * 3, ..Patience::default() };
+    Client::new(Settings { attempts: 2, patience, ..Settings::default() }).expect("settings")
+}
+
+#[tokio::test]
+async fn answers_without_end_are_not_read_to_it() {
+    let registry = FakeRegistry::start();
+    let bytes = noise(18, 4096);
+    registry.add_blob("a/b", &bytes);
+    registry.add_manifest("a/b", "1", "application/json", b"{}");
+    let repository = repository(&registry, Credentials::anonymous());
+    let torment = |part: &str| {
+        let torments = vec![(part.to_owned(), Torment::Flood)];
+        registry.set(Tricks { torments, ..Tricks::default() });
+    };
+    torment("/manifests/");
+    let error = repository.manifest(&Selector::Tag("1".into())).await.unwrap_err();
+    assert!(matches!(error, Error::TooLarge { limit: 4_194_304, .. }), "{error}");
+    torment("/tags/");
+    let error = repository.tags().await.unwrap_err();
+    assert!(matches!(error, Error::TooLarge { .. }), "{error}");
+    torment("/blobs/");
+    // As much as there should be is looked at, and not a byte more.
+    let error = repository.whole_blob(digest(&bytes), 4096, 1 << 20).await.unwrap_err();
+    assert!(matches!(error, Error::WrongLength { .. } | Error::WrongDigest { .. }), "{error}");
+    let challenge = format!("Bearer realm=\"http://{}/token\"", registry.domain());
+    registry.set(Tricks {
+        demand: Some(("Bearer a-token".into(), challenge)),
+        torments: vec![("/token".to_owned(), Torment::Flood)],
+        ..Tricks::default()
+    });
+    let error = repository.manifest(&Selector::Tag("1".into())).await.unwrap_err();
+    assert!(matches!(error, Error::TooLarge { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_registry_that_says_nothing_or_next_to_nothing_is_given_up() {
+    let registry = FakeRegistry::start();
+    let bytes = noise(19, 4096);
+    registry.add_blob("a/b", &bytes);
+    let repository = impatient().repository(&registry.domain(), "a/b", Credentials::anonymous());
+    for (part, torment) in
+        [("/manifests/", Torment::Silence), ("/manifests/", Torment::Drip), ("/blobs/", Torment::Silence)]
+    {
+        registry.set(Tricks { torments: vec![(part.to_owned(), torment)], ..Tricks::default() });
+        let error = match part {
+            "/blobs/" => collect(&repository, digest(&bytes), bytes.len(), 0).await.map(drop),
+            _ => repository.manifest(&Selector::Tag("1".into())).await.map(drop),
+        };
+        assert!(matches!(error, Err(Error::Unreachable { reached: true, .. })), "{torment:?}: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_stranger_s_download_that_falls_silent_ends() {
+    let registry = FakeRegistry::start();
+    registry.set(Tricks { torments: vec![("/file".to_owned(), Torment::Silence)], ..Tricks::default() });
+    let url = format!("http://{}/file", registry.domain());
+    let error = impatient().download(&url).await.unwrap_err();
+    assert!(matches!(error, Error::Unreachable { reached: true, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn an_upload_that_is_sent_elsewhere_takes_no_credentials_along() {
+    let (registry, elsewhere) = (FakeRegistry::start(), FakeRegistry::start());
+    let bytes = noise(20, 4096);
+    registry.set(Tricks {
+        uploads_elsewhere: Some(format!("http://{}", elsewhere.domain())),
+        demand: Some(("Basic YWxpY2U6c2VjcmV0".into(), "Basic realm=\"x\"".into())),
+        ..Tricks::default()
+    });
+    let error = push(&repository(&registry, Credentials::password("alice", "secret")), &bytes, &[]).await;
+    assert!(error.is_err(), "nobody has begun an upload there");
+    assert!(registry.seen().iter().any(|seen| seen.authorization.is_some()));
+    let seen = elsewhere.seen();
+    assert!(!seen.is_empty() && seen.iter().all(|seen| seen.authorization.is_none()), "{seen:?}");
+}
+
+#[tokio::test]
+async fn a_token_server_elsewhere_hears_the_password_and_the_registry_only_the_token() {
+    let (registry, elsewhere) = (FakeRegistry::start(), FakeRegistry::start());
+    registry.add_manifest("a/b", "1", "application/json", b"{}");
+    let challenge = format!("Bearer realm=\"http://{}/token\"", elsewhere.domain());
+    registry.set(Tricks { demand: Some(("Bearer a-token".into(), challenge)), ..Tricks::default() });
+    let repository = repository(&registry, Credentials::password("alice", "secret"));
+    repository.manifest(&Selector::Tag("1".into())).await.unwrap();
+    let asked = elsewhere.seen();
+    assert_eq!(asked.len(), 1);
+    assert_eq!(asked[0].authorization.as_deref(), Some("Basic YWxpY2U6c2VjcmV0"));
+    let shown: Vec<_> = registry.seen().into_iter().filter_map(|seen| seen.authorization).collect();
+    assert_eq!(shown, ["Bearer a-token"]);
 }

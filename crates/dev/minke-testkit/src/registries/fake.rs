@@ -37,8 +37,23 @@ pub struct Tricks {
     pub refuse_patches: u32,
     /// Each mount is refused.
     pub no_mounts: bool,
+    /// Where uploads go on (`http://host:port`).
+    pub uploads_elsewhere: Option<String>,
+    /// What those get who ask for what has this in its path.
+    pub torments: Vec<(String, Torment)>,
     /// What `/v1/search` finds.
     pub search: String,
+}
+
+/// What comes instead of an answer, or of an answer's bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Torment {
+    /// Nothing at all.
+    Silence,
+    /// The head, and then a byte at a time, far apart.
+    Drip,
+    /// Bytes without end, and without a length.
+    Flood,
 }
 
 /// One account at a hub.
@@ -222,7 +237,14 @@ fn serve(stream: std::net::TcpStream, state: &Mutex<State>) -> io::Result<()> {
             });
             state.tricks.demand.clone()
         };
-        let hub = lock(state).tricks.hub.clone();
+        let (hub, torment) = {
+            let tricks = &lock(state).tricks;
+            let torment = tricks.torments.iter().find(|(part, _)| request.path.contains(part));
+            (tricks.hub.clone(), torment.map(|(_, torment)| *torment))
+        };
+        if let Some(torment) = torment {
+            return connection.torment(torment);
+        }
         if let Some(hub) = hub {
             if let Some((status, headers, body)) = doorkeeper(&hub, &request) {
                 connection.body(&request, &mut Vec::new(), usize::MAX)?;
@@ -412,7 +434,8 @@ fn upload(
     repository: &str,
     id: &str,
 ) -> io::Result<()> {
-    let location = |id: &str| ("Location", format!("/v2/{repository}/blobs/uploads/{id}"));
+    let elsewhere = lock(state).tricks.uploads_elsewhere.clone().unwrap_or_default();
+    let location = |id: &str| ("Location", format!("{elsewhere}/v2/{repository}/blobs/uploads/{id}"));
     match request.method.as_str() {
         "POST" => {
             if let (Some(digest), Some(from)) = (request.parameter("mount"), request.parameter("from")) {

@@ -2,6 +2,9 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
+
+use super::fake::Torment;
 
 /// A request's head.
 #[derive(Debug)]
@@ -110,6 +113,32 @@ impl Connection {
         self.writer.write_all(&body[..until])?;
         self.writer.flush()?;
         if cut.is_some() { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
+    }
+
+    /// Goes on until the client has had enough.
+    pub(super) fn torment(&mut self, how: Torment) -> io::Result<()> {
+        match how {
+            Torment::Silence => {
+                // Whatever the client says, or that it goes.
+                while self.reader.read(&mut [0; 1024])? > 0 {}
+                Ok(())
+            }
+            Torment::Drip => {
+                self.writer.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")?;
+                loop {
+                    self.writer.write_all(b" ")?;
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+            }
+            Torment::Flood => {
+                self.writer.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")?;
+                loop {
+                    self.writer.write_all(b"1000\r\n")?;
+                    self.writer.write_all(&[b' '; 0x1000])?;
+                    self.writer.write_all(b"\r\n")?;
+                }
+            }
+        }
     }
 
     /// A head without a body, which says how long it would be.

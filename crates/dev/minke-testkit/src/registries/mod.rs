@@ -6,6 +6,6 @@ mod line;
 pub mod parts;
 mod real;
 
-pub use fake::{FakeRegistry, Hub, Seen, Tricks};
+pub use fake::{FakeRegistry, Hub, Seen, Torment, Tricks};
 pub use line::Line;
 pub use real::{Registry, RegistryOptions};
