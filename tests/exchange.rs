@@ -123,6 +123,108 @@ fn the_second_try_fetches_only_what_is_missing() {
     }
 }
 
+/// What came of a pull that was given up is pruned with the images that nobody names, and fetched anew then.
+#[test]
+fn a_prune_takes_what_came_of_a_pull_that_was_given_up() {
+    let daemon = with(&["busybox"]);
+    if daemon.is_peer() {
+        return;
+    }
+    let registry = Registry::beside(&daemon, &RegistryOptions::default());
+    let line = Line::to(&registry, &daemon);
+    let name = line.name("given-up:1");
+    make_image(&daemon, &name, 4 * LAYER);
+    daemon.minke(&["push", "-q", &name]).ok().done();
+    let forget = || daemon.minke(&["rmi", "-f", &name, "lower", "busybox"]).done();
+    forget();
+    line.take_passed();
+    daemon.minke(&["pull", "-q", &name]).ok().done();
+    let whole = line.take_passed();
+    for (prune, goes) in [
+        (&["image", "prune", "-f", "--filter", "until=1h"][..], false),
+        (&["image", "prune", "-f"], true),
+        (&["system", "prune", "-f"], true),
+    ] {
+        forget();
+        line.break_after(whole * 8 / 10);
+        daemon.minke(&["pull", "-q", &name]).exits(1).done();
+        let parts = || std::fs::read_dir(daemon.data_root().join("content/tmp")).expect("parts").count();
+        minke_testkit::wait_until("parts are there", std::time::Duration::from_secs(20), || parts() > 0);
+        line.mend();
+        let told = daemon.minke(prune).ok();
+        assert_eq!(parts() == 0, goes, "{told}");
+        line.take_passed();
+        daemon.minke(&["pull", "-q", &name]).ok().done();
+        let rest = line.take_passed();
+        assert!(!goes || rest > whole * 9 / 10, "{rest} of {whole} bytes after {prune:?}");
+    }
+}
+
+/// A push that broke off is told from the beginning, and sends only the layers that are not there; one whose line is cut goes on in
+/// the middle of a layer.
+#[test]
+fn a_second_push_sends_only_what_is_missing() {
+    let mut daemon = with(&["busybox"]);
+    if daemon.is_peer() {
+        return;
+    }
+    // One after the other, so that some are there when the line breaks.
+    daemon.terminate();
+    daemon.set_args(&["--max-concurrent-uploads", "1"]);
+    daemon.spawn();
+    let registry = Registry::beside(&daemon, &RegistryOptions::default());
+    let line = Line::to(&registry, &daemon);
+    let layer = u64::from(LAYER) * 8;
+    daemon.minke(&["tag", "busybox", "under"]).ok().done();
+    let make = |name: &str| {
+        for image in ["under", "under", "under", name] {
+            let script = "head -c 2400000 /dev/urandom > /data-$(hostname)";
+            daemon.minke(&["run", "--name", "maker", "under", "sh", "-c", script]).ok().done();
+            daemon.minke(&["commit", "maker", image]).ok().done();
+            daemon.minke(&["rm", "maker"]).ok().done();
+        }
+        daemon.minke(&["tag", "busybox", "under"]).ok().done();
+    };
+    // The sockets of a connection hold so much at most that has passed the line and came to nothing.
+    let slack = 1 << 20;
+    for tenths in [4, 6, 9] {
+        let name = line.name(&format!("half{tenths}:1"));
+        make(&name);
+        line.take_passed();
+        line.break_after(layer * 4 * tenths / 10);
+        daemon.minke(&["push", "-q", &name]).exits(1).done();
+        line.mend();
+        line.take_passed();
+        daemon.minke(&["push", "-q", &name]).ok().done();
+        let rest = line.take_passed();
+        // Of the four layers, those before the break are there. busybox's own may be, from the push before.
+        let there = 4 * tenths / 10;
+        assert!(
+            rest <= (4 - there + 1) * layer + slack,
+            "{rest} bytes after {tenths} tenths of {}",
+            layer * 4
+        );
+        assert!(rest >= (4 - there - 1) * layer, "{rest} bytes after {tenths} tenths");
+        assert_eq!(digest_at(&daemon, &name), pushed(&daemon, &name));
+    }
+    let name = line.name("cut:1");
+    make(&name);
+    line.take_passed();
+    line.cut_after(layer * 5 / 2);
+    daemon.minke(&["push", "-q", &name]).ok().done();
+    let all = line.take_passed();
+    assert!(line.cuts() > 3 && all <= layer * 4 + layer / 2 + slack, "{all} bytes for {}", layer * 4);
+    assert_eq!(digest_at(&daemon, &name), pushed(&daemon, &name));
+}
+
+/// The digest that a pushed name got.
+fn pushed(daemon: &Daemon, name: &str) -> String {
+    let repository = name.rsplit_once(':').map_or(name, |(repository, _)| repository);
+    let digests = daemon.inspect(name, "{{range .RepoDigests}}{{.}} {{end}}");
+    let found = digests.split_whitespace().find_map(|digest| digest.strip_prefix(&format!("{repository}@")));
+    found.unwrap_or_default().to_owned()
+}
+
 /// A client that goes away ends its pull; two clients that want the same image fetch it once.
 #[test]
 fn a_pull_ends_with_its_client_and_two_share_one() {

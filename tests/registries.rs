@@ -1,11 +1,15 @@
 //! Registries beside the book's scenarios: credential helpers, authorities of one's own, mirrors, proxies, what is said when
 //! something is not there, manifests as docker's CLI shows and pushes them.
 
-use minke_testkit::registries::parts::{self, ALICE, Parties, layered, open, pushed_digest};
-use minke_testkit::registries::{Registry, RegistryOptions};
+use std::net::TcpListener;
+use std::time::Duration;
+
+use minke_testkit::registries::parts::{self, ALICE, Parties, layered, open, pushed_digest, reload};
+use minke_testkit::registries::{FakeRegistry, Registry, RegistryOptions, Torment, Tricks};
 use minke_testkit::{Client, Daemon, Options, Run, Terminal, fixtures, tools, wait_until};
 use serde_json::Value;
 
+const SOON: Duration = Duration::from_secs(20);
 const BOTH: [Client; 2] = [Client::Minke, Client::Docker];
 
 fn with(images: &[&'static str]) -> Daemon {
@@ -319,4 +323,66 @@ fn login_asks_at_the_terminal() {
         assert_eq!(terminal.wait(), 0);
         assert!(!terminal.shown().contains("secret"), "{}", terminal.shown());
     }
+}
+
+/// How many layers travel at once is read again with the file, and counts for pulls that have begun.
+#[test]
+fn layers_at_once_are_as_many_as_the_file_says_now() {
+    let mut daemon = with(&["busybox"]);
+    if daemon.is_peer() {
+        return;
+    }
+    let file = daemon.path().join("daemon.json");
+    let settings = |downloads: u32| {
+        let document =
+            serde_json::json!({"max-concurrent-downloads": downloads, "max-concurrent-uploads": 7});
+        std::fs::write(&file, document.to_string()).expect("write daemon.json");
+    };
+    settings(1);
+    daemon.terminate();
+    daemon.set_args(&["--config-file", &file.to_string_lossy()]);
+    daemon.spawn();
+    let registry =
+        FakeRegistry::on(daemon.host_netns().run(|| TcpListener::bind("127.0.0.1:0")).expect("a port"));
+    let name = format!("{}/team/x", registry.domain());
+    layered(&daemon, "busybox", "echo one > /one", "one");
+    layered(&daemon, "one", "echo two > /two", &name);
+    daemon.minke(&["push", "-q", &name]).ok().done();
+    daemon.minke(&["rmi", "-f", &name, "one", "busybox"]).ok().done();
+    let manifest: serde_json::Value =
+        serde_json::from_slice(&registry.manifest("team/x", "latest").expect("pushed")).expect("JSON");
+    let layers: Vec<&str> =
+        manifest["layers"].as_array().expect("layers").iter().filter_map(|l| l["digest"].as_str()).collect();
+    // The configuration comes, no layer does.
+    let torments = layers.iter().map(|layer| ((*layer).to_owned(), Torment::Silence)).collect();
+    registry.set(Tricks { torments, ..Tricks::default() });
+    drop(registry.seen());
+    let client = daemon.start_client(Client::Minke, &["pull", &name]);
+    let mut asked = std::collections::BTreeSet::new();
+    let mut count = |registry: &FakeRegistry| {
+        asked.extend(
+            registry
+                .seen()
+                .into_iter()
+                .map(|seen| seen.path)
+                .filter(|path| layers.iter().any(|layer| path.ends_with(layer))),
+        );
+        asked.len()
+    };
+    wait_until("one layer is asked for", SOON, || count(&registry) >= 1);
+    assert_eq!(count(&registry), 1);
+    settings(2);
+    reload(&daemon);
+    wait_until("another one is asked for", SOON, || count(&registry) >= 2);
+    settings(9);
+    reload(&daemon);
+    wait_until("all are asked for", SOON, || count(&registry) == layers.len());
+    drop(client);
+    let parts = || std::fs::read_dir(daemon.data_root().join("content/tmp")).expect("parts").count();
+    wait_until("nothing is left of what never began", SOON, || parts() == 0);
+    let said = "max-concurrent-downloads=9, max-concurrent-uploads=7";
+    wait_until("the reload is told", SOON, || {
+        let events = daemon.minke(&["events", "--since", "1h", "--until", "0s", "--filter", "event=reload"]);
+        events.stdout.contains(said)
+    });
 }

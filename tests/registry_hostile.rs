@@ -77,6 +77,72 @@ fn documents_that_are_none_are_refused_with_a_sentence() {
     daemon.minke(&["info"]).ok().done();
 }
 
+const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
+/// Puts an image there, of layers (digest, size, more of its description) and diff IDs that need not fit.
+fn put(
+    registry: &FakeRegistry,
+    tag: &str,
+    layers: &[(String, usize, serde_json::Value)],
+    diff_ids: &[String],
+) -> String {
+    let config = serde_json::json!({
+        "architecture": std::env::consts::ARCH.replace("x86_64", "amd64").replace("aarch64", "arm64"), "os": "linux",
+        "rootfs": {"type": "layers", "diff_ids": diff_ids},
+    });
+    let config = config.to_string();
+    let digest = registry.add_blob("team/x", config.as_bytes());
+    let layers: Vec<_> = layers
+        .iter()
+        .map(|(digest, size, more)| {
+            let mut layer = serde_json::json!({"digest": digest, "size": size});
+            layer["mediaType"] = "application/vnd.oci.image.layer.v1.tar".into();
+            for (name, value) in more.as_object().into_iter().flatten() {
+                layer[name] = value.clone();
+            }
+            layer
+        })
+        .collect();
+    let manifest = serde_json::json!({
+        "schemaVersion": 2, "mediaType": MANIFEST, "layers": layers,
+        "config": {"mediaType": CONFIG, "digest": digest, "size": config.len()},
+    });
+    registry.add_manifest("team/x", tag, MANIFEST, manifest.to_string().as_bytes());
+    format!("{}/team/x:{tag}", registry.domain())
+}
+
+fn diff_id(fill: char) -> String {
+    format!("sha256:{}", fill.to_string().repeat(64))
+}
+
+#[test]
+fn layers_that_are_too_many_others_or_elsewhere_are_refused() {
+    let (daemon, registry, _) = with_image();
+    let tar = vec![0; 1024];
+    let layer = (registry.add_blob("team/x", &tar), tar.len(), serde_json::Value::Null);
+    let other = diff_id('a');
+    let many = vec![layer.clone(); 10_000];
+    let name = put(&registry, "crowd", &many, &vec![other.clone(); 10_000]);
+    for client in BOTH {
+        refused(&daemon, client, &name).complains("max depth exceeded").complains("10000 layers").done();
+    }
+    let name = put(&registry, "uneven", &many, std::slice::from_ref(&other));
+    refused(&daemon, Client::Minke, &name).complains("names 10000 layers, its configuration 1").done();
+    // The bytes are those of the digest, and unpack to something else than the configuration says.
+    let name = put(&registry, "other", std::slice::from_ref(&layer), std::slice::from_ref(&other));
+    for client in BOTH {
+        refused(&daemon, client, &name).complains(&other).done();
+    }
+    let urls = serde_json::json!({"urls": ["https://elsewhere.example/layer"]});
+    let name = put(&registry, "foreign", &[(diff_id('b'), 5, urls)], std::slice::from_ref(&other));
+    drop(registry.seen());
+    refused(&daemon, Client::Minke, &name).complains("Windows images").complains("elsewhere.example").done();
+    assert!(registry.seen().iter().all(|seen| !seen.path.ends_with(&diff_id('b'))));
+    let parts = std::fs::read_dir(daemon.data_root().join("content/tmp")).expect("parts");
+    assert_eq!(parts.count(), 0, "what is wrong is not kept for another try");
+}
+
 #[test]
 fn credentials_stay_with_their_registry() {
     let (daemon, registry, name) = with_image();

@@ -90,10 +90,11 @@ impl ContentStore {
         }
         for leftover in fs::read_dir(&store.tmp).map_err(io_at("list", &store.tmp))? {
             let path = leftover.map_err(io_at("list", &store.tmp))?.path();
-            if !arrivals::is_worth_keeping(&path) {
+            if !arrivals::is_part(&path) {
                 fs::remove_file(&path).map_err(io_at("remove leftover", &path))?;
             }
         }
+        store.trim_parts()?;
         Ok(store)
     }
 
@@ -152,7 +153,7 @@ impl ContentStore {
             .mode(0o600)
             .open(&path)
             .map_err(io_at("create", &path))?;
-        Ok(BlobWriter::new(self, file, Temporary { path, kept: false, arrival: None }, 0))
+        Ok(BlobWriter::new(self, file, Temporary { path, kept: false, arrival: None, whole: false }, 0))
     }
 
     /// Takes in a stream, refusing it when it is not what was expected.
@@ -214,11 +215,8 @@ impl ContentStore {
     pub fn delete_retired(&self) -> Result<(), ContentError> {
         for entry in fs::read_dir(&self.tmp).map_err(io_at("list", &self.tmp))? {
             let path = entry.map_err(io_at("list", &self.tmp))?.path();
-            let named = |start: &[u8]| {
-                path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(start))
-            };
-            let abandoned = named(b"partial-") && self.arriving.is_abandoned(&path);
-            if !named(b"retired-") && !abandoned {
+            let name = path.file_name().unwrap_or_default();
+            if !name.as_encoded_bytes().starts_with(b"retired-") {
                 continue;
             }
             match fs::remove_file(&path) {
@@ -226,7 +224,7 @@ impl ContentStore {
                 _ => {}
             }
         }
-        Ok(())
+        self.trim_parts()
     }
 
     /// Makes names given by [`FinishedBlob::publish`] durable.
@@ -302,7 +300,7 @@ impl<'a> BlobWriter<'a> {
         if let Some(want) = expected.digest.filter(|want| *want != found) {
             // What has all its bytes and is wrong does not become right by more of them.
             if expected.size.is_none_or(|size| size <= self.size) {
-                self.temporary.arrival = None;
+                self.temporary.whole = true;
             }
             return Err(ContentError::Digest { expected: want, found });
         }
@@ -314,6 +312,7 @@ impl<'a> BlobWriter<'a> {
         if self.store.size(found)? != Some(self.size) {
             self.file.sync_all().map_err(|e| io_at("sync", &self.temporary.path)(e))?;
         }
+        self.temporary.whole = true;
         Ok(FinishedBlob { store: self.store, temporary: self.temporary, blob })
     }
 }
@@ -355,12 +354,14 @@ struct Temporary {
     kept: bool,
     /// It is what came of a blob so far: it stays when the rest does not come.
     arrival: Option<Arrival>,
+    /// There is no rest.
+    whole: bool,
 }
 
 impl Drop for Temporary {
     fn drop(&mut self) {
         if !self.kept
-            && self.arrival.is_none()
+            && (self.whole || self.arrival.is_none())
             && let Err(e) = fs::remove_file(&self.path)
         {
             tracing::warn!(path = %self.path.display(), error = %e, "unfinished blob could not be removed");

@@ -43,4 +43,4 @@ pub use layer::{Layer, LayerStore, Limits};
 pub use pins::Hold;
 pub use rootfs::{Rootfs, RootfsDriver};
 pub use seal::{SealedLayer, Snapshot};
-pub use store::{Collected, HistoryItem, Image, Live, Store, StoreError, StoreOptions};
+pub use store::{Collected, HistoryItem, Image, LAYERS_MAX, Live, Store, StoreError, StoreOptions};

@@ -30,6 +30,9 @@ pub enum StoreError {
     Io { action: &'static str, path: PathBuf, source: io::Error },
 }
 
+/// Layers that an image may have: overlayfs takes 500, and two are the engine's own.
+pub const LAYERS_MAX: usize = 498;
+
 #[derive(Debug, Clone, Default)]
 pub struct StoreOptions {
     pub driver: DriverChoice,

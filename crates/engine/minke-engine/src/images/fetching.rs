@@ -12,8 +12,9 @@ use futures_util::StreamExt as _;
 use minke_base::Digest;
 use minke_registry::{BlobReader, Repository};
 use minke_store::{Coming, Store};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
+use super::slots::Slots;
 use crate::error::{Error, Result};
 
 /// Pieces between the task and the thread: they are as large as what the socket gave, and the thread has buffers of its own.
@@ -57,13 +58,18 @@ impl Drop for Fetch {
 #[derive(Debug)]
 pub(super) struct Fetches {
     store: Arc<Store>,
-    slots: Arc<Semaphore>,
+    slots: Arc<Slots>,
     under_way: Mutex<HashMap<Wanted, Weak<Fetch>>>,
 }
 
 impl Fetches {
     pub(super) fn new(store: Arc<Store>, at_once: usize) -> Self {
-        Self { store, slots: Arc::new(Semaphore::new(at_once.max(1))), under_way: Mutex::default() }
+        Self { store, slots: Arc::new(Slots::new(at_once)), under_way: Mutex::default() }
+    }
+
+    /// How many go on at once from now on.
+    pub(super) fn limit(&self, at_once: usize) {
+        self.slots.set_limit(at_once);
     }
 
     /// Sees to it that a layer is here; `tell` hears how far it is.
@@ -106,10 +112,10 @@ impl Fetches {
             (Arc::clone(&self.store), Arc::clone(&self.slots), repository.clone());
         let task = tokio::spawn(async move {
             let tell = Arc::new(tell);
-            if slots.available_permits() == 0 {
+            if slots.are_taken() {
                 tell.send_replace(Stand::Waiting);
             }
-            let Ok(_slot) = slots.acquire().await else { return };
+            let _slot = slots.take().await;
             let done = carry(store, repository, wanted, Arc::clone(&tell)).await;
             tell.send_replace(match done {
                 Ok(()) => Stand::Done,

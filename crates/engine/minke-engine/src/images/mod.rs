@@ -10,6 +10,7 @@ mod listing;
 mod pull;
 mod push;
 mod removal;
+mod slots;
 mod transfer;
 
 use std::collections::{BTreeMap, HashSet};
@@ -66,8 +67,8 @@ pub struct Images {
     registry: Arc<Registry>,
     catalogue: RwLock<Catalogue>,
     fetches: fetching::Fetches,
-    /// Layers of one image that are pushed at once.
-    uploads: usize,
+    /// Layers that are pushed at once.
+    uploads: slots::Slots,
 }
 
 /// How many layers travel at once.
@@ -75,7 +76,7 @@ pub struct Images {
 pub struct TransferLimits {
     /// Here, over all pulls.
     pub downloads: usize,
-    /// Away, for one push.
+    /// Away, over all pushes.
     pub uploads: usize,
 }
 
@@ -116,8 +117,15 @@ impl Images {
         }
         let fetches = fetching::Fetches::new(Arc::clone(&store), limits.downloads);
         let catalogue = RwLock::new(catalogue);
-        let images = Self { store, ledger, events, registry, catalogue, fetches, uploads: limits.uploads };
+        let uploads = slots::Slots::new(limits.uploads);
+        let images = Self { store, ledger, events, registry, catalogue, fetches, uploads };
         Ok((images, warnings))
+    }
+
+    /// Other limits, also for what waits already.
+    pub fn limit_transfers(&self, limits: TransferLimits) {
+        self.fetches.limit(limits.downloads);
+        self.uploads.set_limit(limits.uploads);
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Catalogue> {

@@ -10,7 +10,7 @@ use minke_api::progress::{ProgressDetail, ProgressMessage};
 use minke_base::{Digest, Kind, Reference};
 use minke_registry::{FetchedManifest, Repository, Selector};
 use minke_store::document::Platform;
-use minke_store::{Descriptor, ImageConfig, Index, Manifest};
+use minke_store::{Descriptor, ImageConfig, Index, LAYERS_MAX, Manifest};
 use tokio::sync::mpsc;
 
 use super::fetching::{Stand, Wanted};
@@ -363,9 +363,15 @@ fn read_config(bytes: &[u8], manifest: &Manifest, platform: Option<&Platform>) -
             config.rootfs.diff_ids.len()
         )));
     }
+    if manifest.layers.len() > LAYERS_MAX {
+        return Err(Error::invalid(format!(
+            "max depth exceeded: the image has {} layers, {LAYERS_MAX} at most can be mounted",
+            manifest.layers.len()
+        )));
+    }
     if let Some(layer) = manifest.layers.iter().find(|layer| !layer.urls.is_empty()) {
         return Err(Error::invalid(format!(
-            "layer {} is kept elsewhere ({}), which is not fetched",
+            "layer {} is a foreign one, kept at {}: images with such layers are Windows images, which do not run here",
             layer.digest,
             layer.urls.join(", ")
         )));

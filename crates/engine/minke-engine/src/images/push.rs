@@ -8,7 +8,6 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use flate2::{Compression, write::GzEncoder};
-use futures_util::StreamExt as _;
 use minke_api::progress::{ProgressDetail, ProgressMessage};
 use minke_base::{Digest, Reference};
 use minke_registry::{BlobSource, Pushed, Repository, Selector, SourceStream, stream_of};
@@ -90,11 +89,7 @@ impl Images {
             let mount_from = neighbours.get(&layer.digest).cloned().unwrap_or_default();
             self.push_layer(&request.repository, layer.clone(), id.clone(), mount_from, told.clone())
         });
-        let pushed: Vec<Result<Descriptor>> = futures_util::stream::iter(layers.collect::<Vec<_>>())
-            .buffered(self.uploads.max(1))
-            .collect()
-            .await;
-        let layers = pushed.into_iter().collect::<Result<Vec<_>>>()?;
+        let layers = futures_util::future::join_all(layers).await.into_iter().collect::<Result<Vec<_>>>()?;
         let (manifest, bytes) = self.settle_manifest(&image, &stored, layers).await?;
         let failed = |error: minke_registry::Error| Error::new(error.kind(), error.to_string());
         let config = Blob { store: Arc::clone(&self.store), digest: stored.id };
@@ -142,6 +137,7 @@ impl Images {
         mount_from: Vec<String>,
         told: Told,
     ) -> Result<Descriptor> {
+        let _slot = self.uploads.take().await;
         let store = Arc::clone(&self.store);
         let layer = match layer.media_type.as_str() {
             media_type::OCI_LAYER | media_type::DOCKER_LAYER => {

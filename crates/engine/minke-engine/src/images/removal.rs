@@ -237,7 +237,11 @@ impl Images {
             }
         }
         let mut deleted = self.tell_gone(gone);
-        let (layers, bytes) = self.collect().await?;
+        let (layers, mut bytes) = self.collect().await?;
+        // What came of a pull that was given up is no image's; whoever asks for certain images does not mean it.
+        if !["label", "label!", "until"].iter().any(|key| filters.has(key)) {
+            bytes += self.forget_parts().await?;
+        }
         deleted.extend(
             layers.into_iter().map(|deleted| DeleteResponse { deleted, ..DeleteResponse::default() }),
         );
@@ -247,6 +251,15 @@ impl Images {
             images_deleted: (!deleted.is_empty()).then_some(deleted),
             space_reclaimed: bytes,
         })
+    }
+
+    async fn forget_parts(self: &Arc<Self>) -> Result<u64> {
+        let images = Arc::clone(self);
+        let failed = "remove what came of unfinished pulls";
+        tokio::task::spawn_blocking(move || images.store.content().delete_parts())
+            .await
+            .map_err(|source| Error::failed(failed, source))?
+            .map_err(|source| Error::failed(failed, source))
     }
 
     /// Removes from the store what no image and no container names; answers with the layers and bytes that went.

@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use minke_engine::Engine;
+use minke_engine::images::TransferLimits;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::prelude::*;
@@ -265,6 +266,8 @@ const RELOADABLE: &[&str] = &[
     "label",
     "live-restore",
     "log-level",
+    "max-concurrent-downloads",
+    "max-concurrent-uploads",
     "max-download-attempts",
     "http-proxy",
     "https-proxy",
@@ -295,6 +298,8 @@ fn reload_file(flags: &Given, given: &mut Given, log: &Option<Level>, shared: &S
             if let Err(error) = shared.engine.registries.configure(plan.engine.registries) {
                 tracing::warn!("registries are reached as before: {error}");
             }
+            let transfers = plan.engine.transfers;
+            shared.engine.images.limit_transfers(transfers);
             let before = shared.settings();
             shared.set_settings(Settings {
                 version: before.version.clone(),
@@ -304,7 +309,7 @@ fn reload_file(flags: &Given, given: &mut Given, log: &Option<Level>, shared: &S
                 ..plan.settings
             });
             *given = new;
-            publish_reload(shared);
+            publish_reload(shared, transfers);
             tracing::info!("configuration read again");
         }
         Err(text) => tracing::warn!("configuration not read again, everything stays as it was: {text}"),
@@ -313,7 +318,7 @@ fn reload_file(flags: &Given, given: &mut Given, log: &Option<Level>, shared: &S
 }
 
 /// `docker events` shows that a daemon has read its configuration again, and what counts now.
-fn publish_reload(shared: &Shared) {
+fn publish_reload(shared: &Shared, transfers: TransferLimits) {
     let (settings, info) = (shared.settings(), shared.engine.system.info());
     let list = |items: &[String]| serde_json::Value::from(items).to_string();
     let attributes = [
@@ -323,6 +328,8 @@ fn publish_reload(shared: &Shared) {
         ("labels", list(&settings.labels)),
         ("registry-mirrors", list(&settings.registry_mirrors)),
         ("live-restore", settings.live_restore.to_string()),
+        ("max-concurrent-downloads", transfers.downloads.to_string()),
+        ("max-concurrent-uploads", transfers.uploads.to_string()),
         (
             "shutdown-timeout",
             settings.shutdown_timeout.map_or_else(|| "-1".to_owned(), |seconds| seconds.to_string()),

@@ -11,9 +11,7 @@ use super::held::{Held, WantedLayer};
 use super::load::{Plan, add_name, parse, plan_manifest, reference};
 use crate::content::hash;
 use crate::document::{Descriptor, ImageConfig, media_type, null_as_default};
-
-/// A chain of parents longer than this is a loop.
-const LAYERS_MAX: usize = 512;
+use crate::store::LAYERS_MAX;
 
 /// One image in `manifest.json`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -52,6 +50,9 @@ fn plan_item(held: &Held<'_>, item: &Item) -> Result<Plan, ArchiveError> {
             layers: item.layers.len(),
             diff_ids: parsed.rootfs.diff_ids.len(),
         });
+    }
+    if item.layers.len() > LAYERS_MAX {
+        return Err(ArchiveError::TooDeep { image: item.config.clone(), layers: item.layers.len() });
     }
     let mut layers = Vec::with_capacity(item.layers.len());
     for (entry, diff_id) in item.layers.iter().zip(&parsed.rootfs.diff_ids) {

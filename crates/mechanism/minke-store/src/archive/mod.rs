@@ -14,7 +14,7 @@ use minke_base::{Digest, Reference};
 use crate::content::ContentError;
 use crate::document::{Descriptor, Platform};
 use crate::layer::LayerError;
-use crate::store::{Image, StoreError};
+use crate::store::{Image, LAYERS_MAX, StoreError};
 use crate::tar::TarError;
 
 pub use import::{build_image, import};
@@ -51,6 +51,8 @@ pub enum ArchiveError {
     BadLayer { name: String, source: LayerError },
     #[error("image {image} has {layers} layers, its configuration {diff_ids}")]
     LayerCount { image: String, layers: usize, diff_ids: usize },
+    #[error("max depth exceeded: image {image} has {layers} layers, {LAYERS_MAX} at most can be mounted")]
+    TooDeep { image: String, layers: usize },
     #[error("no image for platform {wanted} in the archive (there are: {found})")]
     Platform { wanted: String, found: String },
     #[error("{0}")]

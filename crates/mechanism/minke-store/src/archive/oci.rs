@@ -6,6 +6,7 @@ use super::held::{Held, WantedLayer, blob_name};
 use super::load::{Plan, add_name, parse, reference};
 use super::{ArchiveError, LoadOptions};
 use crate::document::{Descriptor, ImageConfig, Index, Manifest, Platform, annotation};
+use crate::store::LAYERS_MAX;
 
 /// Indexes in indexes; real ones are two deep.
 const DEPTH_MAX: usize = 8;
@@ -145,6 +146,10 @@ fn plan_image(held: &Held<'_>, chosen: Candidate, names: Vec<Reference>) -> Resu
             layers: manifest.layers.len(),
             diff_ids: parsed.rootfs.diff_ids.len(),
         });
+    }
+    if manifest.layers.len() > LAYERS_MAX {
+        let image = manifest.config.digest.to_string();
+        return Err(ArchiveError::TooDeep { image, layers: manifest.layers.len() });
     }
     let mut layers = Vec::with_capacity(manifest.layers.len());
     for (blob, diff_id) in manifest.layers.into_iter().zip(&parsed.rootfs.diff_ids) {

@@ -71,3 +71,44 @@ fn many_writers_of_one_blob_agree() {
     assert_eq!(store.list().unwrap(), vec![Blob { digest: hash(&bytes), size: 300_000 }]);
     assert_eq!(leftovers(&dir), 0);
 }
+
+/// A part of this length, touched so many hours ago.
+fn part(dir: &tempfile::TempDir, hours: u64, length: u64) -> PathBuf {
+    let digest = hash(&hours.to_le_bytes());
+    let path = dir.path().join(format!("tmp/partial-{}", digest.hex()));
+    let file = File::create(&path).unwrap();
+    file.set_len(length).unwrap();
+    let at = std::time::SystemTime::now() - std::time::Duration::from_secs(hours * 3600);
+    file.set_modified(at).unwrap();
+    path
+}
+
+#[test]
+fn parts_stay_for_a_day_and_the_oldest_go_where_there_are_too_many() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = store(&dir);
+    let gigabyte = 1 << 30;
+    let parts: Vec<PathBuf> = (0..6).map(|hours| part(&dir, hours, gigabyte)).collect();
+    let old = part(&dir, 25, 1);
+    drop(first);
+    let store = store(&dir);
+    let there: Vec<bool> = parts.iter().map(|path| path.exists()).collect();
+    assert_eq!(there, [true, true, true, true, false, false]);
+    assert!(!old.exists());
+    assert_eq!(store.delete_parts().unwrap(), 4 * gigabyte);
+    assert_eq!(leftovers(&dir), 0);
+}
+
+#[test]
+fn a_part_that_is_being_written_stays_whatever_is_pruned() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(&dir);
+    let digest = hash(b"whole");
+    let mut resumed = store.resume(digest, 5).unwrap();
+    resumed.writer.append(b"who").unwrap();
+    assert_eq!(store.delete_parts().unwrap(), 0);
+    drop(resumed);
+    assert_eq!(store.resume(digest, 5).unwrap().length, 3, "what came is there for the next one");
+    assert_eq!(store.delete_parts().unwrap(), 3);
+    assert_eq!(store.resume(digest, 5).unwrap().length, 0);
+}
