@@ -13,7 +13,7 @@ use crate::step;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Size of the file behind `--data-root loop`; sparse, so that only what is written takes room.
-const LOOP_SIZE: u64 = 8 << 30;
+const LOOP_SIZE: u64 = 16 << 30;
 
 /// A running daemon; dropping it stops it and removes its files.
 #[derive(Debug)]

@@ -103,10 +103,10 @@ fn skopeo(args: &[&str]) -> Result<()> {
 }
 
 /// Numbers that are the same in every run.
-struct Dice(u64);
+pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
-    fn next(&mut self) -> u64 {
+    pub(super) fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -115,10 +115,10 @@ impl Dice {
 }
 
 /// A writer that hashes.
-struct Hashing<W> {
-    inner: W,
-    hash: Sha256,
-    length: u64,
+pub(super) struct Hashing<W> {
+    pub(super) inner: W,
+    pub(super) hash: Sha256,
+    pub(super) length: u64,
 }
 
 impl<W: Write> Write for Hashing<W> {
@@ -133,7 +133,7 @@ impl<W: Write> Write for Hashing<W> {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

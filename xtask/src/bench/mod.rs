@@ -17,8 +17,10 @@ mod log_lines;
 mod memory;
 mod network;
 mod options;
+mod quiet;
 mod report;
 mod rows;
+mod sizes;
 mod stats;
 mod timer;
 mod traffic;
@@ -53,7 +55,13 @@ pub(crate) fn main(args: &[String]) -> Result<()> {
     peers.load_image(&image)?;
     step::say(&format!("engines: {}", peers.names().join(", ")));
 
-    let mut report = Report::new(&options, &peers, daemon.as_ref());
+    let (load, quiet) = quiet::listen();
+    if !quiet {
+        step::complain(&format!(
+            "the machine is not quiet ({load}): figures that somebody is to believe need it to be"
+        ));
+    }
+    let mut report = Report::new(&options, &peers, daemon.as_ref(), load);
     for row in rows::all().into_iter().filter(|row| options.wants_row(row.key)) {
         let cells = measure(&row, &mut peers, &options);
         report.add_row(&row, cells);
@@ -121,6 +129,7 @@ fn weigh(peers: &mut Peers, daemon: Option<&PrivateDaemon>, options: &Options) -
     if options.wants_row("transfer-memory") {
         weights.push(memory::in_transfer(peers, daemon));
     }
+    weights.extend(sizes::weigh(peers, daemon, |key| options.wants_row(key)));
     if options.wants_row("log-lines-cpu") {
         weights.push(log_lines::weigh(peers, daemon));
     }

@@ -10,7 +10,7 @@ use super::rows::Row;
 pub(crate) const HELP: &str = "\
 cargo xtask bench [OPTION…]
 
-  --rounds N        samples per row (30; rows of many containers take a sixth of it)
+  --rounds N        samples per row (30; heavy rows take a sixth of it, three at least)
   --idle MS         pause before each sample (60)
   --row KEY         only this row; may be given again
   --engine NAME     only this engine beside minke: docker, podman, crun, runc, docker-cli (docker's CLI on minke)
@@ -103,7 +103,7 @@ impl Options {
 
     pub(crate) fn rounds_of(&self, row: &Row) -> u32 {
         let rounds = self.rounds.unwrap_or(DEFAULT_ROUNDS);
-        if row.heavy { rounds.div_ceil(6) } else { rounds }
+        if row.heavy { rounds.min(3).max(rounds.div_ceil(6)) } else { rounds }
     }
 }
 
@@ -129,7 +129,7 @@ mod tests {
             .filter(|row| ["ps", "logs"].contains(&row.key))
             .map(|row| options.rounds_of(row))
             .collect();
-        assert_eq!(rounds, [7, 2]);
+        assert_eq!(rounds, [7, 3]);
     }
 
     #[test]

@@ -110,7 +110,12 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    pub(crate) fn new(options: &Options, peers: &Peers, daemon: Option<&PrivateDaemon>) -> Self {
+    pub(crate) fn new(
+        options: &Options,
+        peers: &Peers,
+        daemon: Option<&PrivateDaemon>,
+        load: String,
+    ) -> Self {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let cpuinfo = read("/proc/cpuinfo");
         let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
@@ -122,6 +127,7 @@ impl Report {
             ("date", now()),
             ("kernel", read("/proc/sys/kernel/osrelease").trim().to_owned()),
             ("processors", format!("{processors} × {model}")),
+            ("processors were", load),
             ("commit", commit.trim().to_owned()),
             ("engines", peers.names().join(", ")),
             ("data", {
@@ -141,7 +147,12 @@ impl Report {
             let (_, cell) = cells.iter().find(|(found, _)| *found == engine)?;
             cell.as_ref().ok().and_then(Samples::median)
         };
-        let (promise, verdict) = judge(row.promise, median(ours), median(row.promise.against));
+        let (mut promise, mut verdict) = judge(row.promise, median(ours), median(row.promise.against));
+        if let Some(other) = row.also {
+            let (second, found) = judge(other, median(ours), median(other.against));
+            promise = format!("{promise}, {second}");
+            verdict = format!("{verdict}; {found}");
+        }
         let mut texts = Vec::new();
         let mut data = Map::new();
         for (engine, cell) in &cells {
