@@ -1,6 +1,7 @@
 //! The engine's side of builds: what lends steps, what is done at once, where sources come from, and what a build that is disturbed leaves.
 
 mod builds_engine {
+    mod disturbed;
     mod lending;
     mod repositories;
 }

@@ -28,7 +28,7 @@ impl Build {
             };
             let texts = std::iter::once((stage.text.clone(), stage.span))
                 .chain(stage.steps.iter().map(|step| (step.text.clone(), step.span)))
-                .chain((own > 0).then(|| (self.label_text(), stage.span)));
+                .chain(self.label_texts().take(own).map(|text| (text, stage.span)));
             for (at, (text, span)) in texts.enumerate() {
                 self.tell(BuildEvent::Vertex(Vertex {
                     id: self.plan.vertex(index, at),

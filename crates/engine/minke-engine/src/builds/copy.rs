@@ -108,7 +108,7 @@ impl Build {
     ) -> Result<Layer> {
         let (builds, epoch) = (Arc::clone(&self.builds), self.epoch);
         let write = move || builds.write(&stack, epoch, |root| put(&to, &pick, &chosen, root));
-        Ok(Layer::sealing(&self.builds.store, blocking(write).await?))
+        Ok(self.seal(blocking(write).await?))
     }
 
     /// Makes the working directory, if it is not there, and sets it.
@@ -146,7 +146,7 @@ impl Build {
             }
         })
         .await?;
-        let layer = snapshot.map(|snapshot| Layer::sealing(&self.builds.store, snapshot));
+        let layer = snapshot.map(|snapshot| self.seal(snapshot));
         Ok(Made { keys: vec![key], by, layer, record: None })
     }
 }

@@ -14,6 +14,7 @@
 //! | `cache`, `recall`, `borrow` | what steps came to, here or in other images |
 //! | `caches`, `items`, `prune` | what `--mount=type=cache` keeps, all of it as clients see it, and what of it goes |
 //! | `finish`, `outcome` | the image, and other outputs |
+//! | `clean` | what a build that did not end well leaves |
 //!
 //! A step's files become a layer by rename; its digest is computed while the next step runs. Intermediate images are not recorded: what
 //! a step is shown as is an id of its own, which a cached step shows again.
@@ -23,6 +24,7 @@ mod announce;
 mod borrow;
 mod cache;
 mod caches;
+mod clean;
 mod context;
 mod copy;
 mod event;
@@ -159,7 +161,7 @@ impl Builds {
             self.running().insert(id.clone(), Arc::clone(&cancel));
         }
         let _listed = Listed { builds: Arc::clone(self), id };
-        let mut clean = Clean { builds: Arc::clone(self), needed: true };
+        let clean = Arc::clone(&build.clean);
         let work = async {
             let built = build.run().await;
             let finished = match built {
@@ -176,7 +178,7 @@ impl Builds {
         };
         if done.is_ok() {
             self.store.layers().settle_in_background();
-            clean.needed = false;
+            clean.settle();
         }
         done
     }
@@ -212,7 +214,7 @@ impl Builds {
             stage: Some(request.target.clone()).filter(|stage| !stage.is_empty()),
         };
         let globals = Scope::of_globals(&file, Arc::new(given)).map_err(invalid)?;
-        let plan = plan::plan(&file, &request.target, &globals, !request.labels.is_empty())?;
+        let plan = plan::plan(&file, &request.target, &globals, request.labels.len())?;
         let build = Build::new(Arc::clone(self), file, request, plan, globals, events);
         let mut at_work = self.at_work.lock().unwrap_or_else(PoisonError::into_inner);
         at_work.retain(|build| build.strong_count() > 0);
@@ -288,28 +290,6 @@ impl Drop for Listed {
         if !self.id.is_empty() {
             self.builds.running().remove(&self.id);
         }
-    }
-}
-
-/// Layers of a build that failed or was cancelled belong to nobody unless they were recorded.
-struct Clean {
-    builds: Arc<Builds>,
-    needed: bool,
-}
-
-impl Drop for Clean {
-    fn drop(&mut self) {
-        if !self.needed {
-            return;
-        }
-        let images = Arc::clone(&self.builds.containers.parts.images);
-        tokio::spawn(async move {
-            // What is being digested just now is found by then.
-            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-            if let Err(error) = images.collect().await {
-                tracing::warn!(error = %crate::error::chain(&error), "layers of a build that did not end well stay");
-            }
-        });
     }
 }
 

@@ -48,7 +48,7 @@ impl Plan {
 }
 
 /// Plans a build of `target` (the last stage when empty).
-pub(super) fn plan(file: &Dockerfile, target: &str, globals: &Scope, labels: bool) -> Result<Plan> {
+pub(super) fn plan(file: &Dockerfile, target: &str, globals: &Scope, labels: usize) -> Result<Plan> {
     let last = file.stages.len() - 1;
     let target = match target {
         "" => last,
@@ -70,8 +70,7 @@ pub(super) fn plan(file: &Dockerfile, target: &str, globals: &Scope, labels: boo
             next += 1 + stage.steps.len();
         }
     }
-    let added = usize::from(labels);
-    Ok(Plan { target, stages, total: next - 1 + added, first, added })
+    Ok(Plan { target, stages, total: next - 1 + labels, first, added: labels })
 }
 
 /// The earlier stages that a stage stands on, copies from or mounts.
@@ -128,7 +127,7 @@ mod tests {
     fn planned(text: &str, target: &str) -> Result<Plan> {
         let file = minke_dockerfile::parse("Dockerfile", text.as_bytes()).expect("a Dockerfile");
         let globals = Scope::of_globals(&file, Arc::default()).expect("its arguments");
-        plan(&file, target, &globals, false)
+        plan(&file, target, &globals, 0)
     }
 
     #[test]

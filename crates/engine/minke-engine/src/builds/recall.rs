@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, PoisonError};
 
+use minke_store::Snapshot;
+
 use super::cache::{Key, Record};
 use super::solve::{Build, Made, Place};
 use super::state::Layer;
@@ -20,6 +22,11 @@ impl Build {
         if let Err(error) = self.builds.cache.touch(&used) {
             tracing::warn!(error = %crate::error::chain(&error), "the build cache does not know that it was of use");
         }
+    }
+
+    /// What a step wrote becomes a layer; its digest is computed from here on.
+    pub(super) fn seal(&self, snapshot: Snapshot) -> Layer {
+        Layer::sealing(&self.builds.store, snapshot, Arc::clone(&self.clean))
     }
 
     /// Records a step once its layer has a digest.

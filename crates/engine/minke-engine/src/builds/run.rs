@@ -154,7 +154,7 @@ impl Build {
             store.take_snapshot(&upper).map_err(|source| Error::failed("keep what a step wrote", source))
         })
         .await?;
-        Ok(Layer::sealing(&self.builds.store, snapshot))
+        Ok(self.seal(snapshot))
     }
 }
 

@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use super::ahead::{Ahead, Lookout};
 use super::borrow::Lender;
 use super::cache::{Key, Record};
+use super::clean::Clean;
 use super::event::{BuildEvent, Vertex, VertexId};
 use super::plan::Plan;
 use super::request::BuildRequest;
@@ -64,6 +65,8 @@ pub(super) struct Build {
     /// The records that it stands on, found or made.
     records: Mutex<BTreeSet<String>>,
     pub(super) cached: AtomicUsize,
+    /// Behind what holds layers: they are looked through when those are gone.
+    pub(super) clean: Arc<Clean>,
     /// The steps that were said to be at work.
     begun: Mutex<BTreeSet<VertexId>>,
     /// Something was not found and is done.
@@ -112,6 +115,7 @@ impl Build {
     ) -> Arc<Self> {
         let epoch = request.args.get("SOURCE_DATE_EPOCH").and_then(|value| value.as_ref()?.parse().ok());
         let hold = builds.store.hold();
+        let clean = Clean::new(&builds);
         let busy = watch::Sender::new(request.no_cache);
         Arc::new(Self {
             builds,
@@ -126,6 +130,7 @@ impl Build {
             used: Mutex::default(),
             records: Mutex::default(),
             cached: AtomicUsize::new(0),
+            clean,
             begun: Mutex::default(),
             busy,
             fetching: Semaphore::new(FETCHED_AT_ONCE),
@@ -203,9 +208,9 @@ impl Build {
         self.records.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(super) fn label_text(&self) -> String {
-        let words = self.request.labels.iter().map(|(key, value)| format!("{key}={value}"));
-        format!("LABEL {}", words.collect::<Vec<_>>().join(" "))
+    /// Labels that were given beside the file, each a step of its own.
+    pub(super) fn label_texts(&self) -> impl Iterator<Item = String> {
+        self.request.labels.iter().map(|(key, value)| format!("LABEL {key}={value}"))
     }
 
     async fn stage(
@@ -214,6 +219,7 @@ impl Build {
         earlier: Vec<Option<StageFuture>>,
     ) -> Result<Arc<State>, Failure> {
         let stage = &self.file.stages[index];
+        let texts: Vec<String> = self.label_texts().collect();
         let place = |step: usize, text, span| Place {
             vertex: self.plan.vertex(index, step),
             stage: index,
@@ -234,12 +240,11 @@ impl Build {
             let ahead = lookout.of(place.vertex);
             self.step(&mut state, step, &Place { ahead, ..place }).await?;
         }
-        if index == self.plan.target && self.plan.added > 0 {
-            let text = self.label_text();
-            let pairs = self.request.labels.iter();
-            let pairs = pairs.map(|(key, value)| Pair { key: key.clone(), value: value.clone() });
-            let label = Instruction::Label(pairs.collect());
-            let place = place(stage.steps.len() + 1, &text, stage.span);
+        let added = if index == self.plan.target { self.plan.added } else { 0 };
+        let labels = texts.iter().zip(&self.request.labels).take(added);
+        for (at, (text, (key, value))) in labels.enumerate() {
+            let label = Instruction::Label(vec![Pair { key: key.clone(), value: value.clone() }]);
+            let place = place(stage.steps.len() + 1 + at, text, stage.span);
             self.start(place.vertex);
             self.metadata(&mut state, &label, &place)?;
         }

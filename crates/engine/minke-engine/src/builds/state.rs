@@ -12,6 +12,7 @@ use minke_store::{Descriptor, SealedLayer, Snapshot, Store};
 
 use super::borrow::Lender;
 use super::cache::Key;
+use super::clean::Clean;
 use crate::error::{Error, Result};
 use crate::images::Image;
 
@@ -37,10 +38,14 @@ impl Layer {
     }
 
     /// One that was made just now; its digest is computed from here on.
-    pub(super) fn sealing(store: &Arc<Store>, snapshot: Snapshot) -> Self {
+    pub(super) fn sealing(store: &Arc<Store>, snapshot: Snapshot, clean: Arc<Clean>) -> Self {
         let snapshot = Arc::new(snapshot);
         let (worker, tree) = (Arc::clone(store), Arc::clone(&snapshot));
-        let task = tokio::task::spawn_blocking(move || worker.finish_snapshot(&tree));
+        let task = tokio::task::spawn_blocking(move || {
+            let finished = worker.finish_snapshot(&tree);
+            drop(clean);
+            finished
+        });
         let sealing = async move {
             match task.await {
                 Ok(Ok(SealedLayer { blob, .. })) => Ok(blob),
