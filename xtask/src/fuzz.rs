@@ -43,9 +43,15 @@ pub(crate) fn main(args: &[String]) -> Result<()> {
     let wanted = if wanted.is_empty() { known } else { wanted };
     let work = step::target_directory().join("fuzz");
     build(&fuzz, &work)?;
+    // Targets that unpack archives make little else than files.
+    let memory = Path::new("/dev/shm");
+    let place = if memory.is_dir() { memory } else { &work };
+    let scratch = tempfile::Builder::new().prefix("minke-fuzz-").tempdir_in(place)?;
     let mut failed = Vec::new();
     for target in wanted {
-        if step::run_with(fuzzer(&fuzz, &work, &target, seconds)?).is_err() {
+        let mut fuzzer = fuzzer(&fuzz, &work, &target, seconds)?;
+        fuzzer.env("TMPDIR", scratch.path());
+        if step::run_with(fuzzer).is_err() {
             failed.push(target);
         }
     }
@@ -75,8 +81,7 @@ fn fuzzer(fuzz: &Path, work: &Path, target: &str, seconds: u32) -> Result<Comman
     let host = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let program = work.join(host).join("release").join(target);
     let (corpus, found) = (work.join("corpus").join(target), work.join("found").join(target));
-    let scratch = work.join("scratch");
-    for directory in [&corpus, &found, &scratch] {
+    for directory in [&corpus, &found] {
         std::fs::create_dir_all(directory).with_context(|| format!("make {}", directory.display()))?;
     }
     let mut command = Command::new("nice");
@@ -92,7 +97,6 @@ fn fuzzer(fuzz: &Path, work: &Path, target: &str, seconds: u32) -> Result<Comman
     if dictionary.exists() {
         command.arg(format!("-dict={}", dictionary.display()));
     }
-    // What a target leaves on the disk when it crashes is found there.
-    command.arg(corpus).arg(fuzz.join("corpus").join(target)).env("TMPDIR", scratch);
+    command.arg(corpus).arg(fuzz.join("corpus").join(target));
     Ok(command)
 }
