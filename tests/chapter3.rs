@@ -48,7 +48,7 @@ fn s3_01_find_and_install() {
             {"name": "somebody/postgres", "description": "another one", "star_count": 7, "is_official": false, "is_automated": true}]});
         let hub = FakeRegistry::on(listener(&daemon));
         hub.set(Tricks { search: found.to_string(), ..Tricks::default() });
-        let images = || text(&daemon, client, &["images", "-a", "--no-trunc"]);
+        let images = || text(&daemon, client, &["images", "-aq", "--no-trunc"]);
         let before = images();
         let list = daemon.run(client, &["search", &format!("{}/postgres", hub.domain())]).ok();
         let rows: Vec<Vec<&str>> = list.stdout.lines().map(|row| row.split_whitespace().collect()).collect();

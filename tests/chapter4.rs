@@ -609,3 +609,24 @@ fn s4_13_database_upgrade_and_backup() {
     book.remove(&["restored", "vc_data", "vc_fresh"]);
     book.ok(&["rmi", "lamp:newer"]);
 }
+
+/// B4-31: which storage a directory is on is its host's affair; who wants memory, or a disk, binds it from there.
+#[test]
+fn b4_31_storage_is_chosen_by_binding_it() {
+    let daemon = with_images(&["busybox"]);
+    if daemon.is_peer() {
+        // Its directories may not be this process's.
+        return;
+    }
+    let fast = tempfile::tempdir_in("/dev/shm").expect("a directory in memory");
+    let slow = host_directory();
+    for client in BOTH {
+        let book = Book { daemon: &daemon, client };
+        let (fast, slow) = (format!("{}:/fast", text(fast.path())), format!("{}:/slow", text(slow.path())));
+        let look = ["busybox", "sh", "-c", "touch /fast/a /slow/a; stat -f -c %T /fast"];
+        assert_eq!(book.says(&[&["--rm", "-v", &fast, "-v", &slow], &look[..]].concat()), "tmpfs");
+    }
+    for directory in [fast.path(), slow.path()] {
+        assert!(directory.join("a").exists(), "{}", directory.display());
+    }
+}

@@ -148,7 +148,7 @@ fn s7_04_diff_truth_table() {
         on.run(&["run", "--name", "deep", "busybox", "sh", "-c", "mkdir -p /a/b/c/d && echo x > /a/b/c/d/e"])
             .done();
         on.run(&["commit", "deep", "deep"]).done();
-        on.run(&["run", "--name", "deeper", "deep", "touch", "/a/b/c/d/e"]).done();
+        on.run(&["run", "--name", "deeper", "deep", "sh", "-c", "echo more >> /a/b/c/d/e"]).done();
         let diff = on.text(&["diff", "deeper"]);
         let mut lines: Vec<&str> = diff.lines().collect();
         lines.sort_unstable();

@@ -169,6 +169,57 @@ fn top_shows_the_host_s_view_in_ps_s_columns() {
     }
 }
 
+/// `top` as ps prints it with these options; on a real Docker that is the host's ps.
+#[test]
+fn top_takes_what_ps_takes() {
+    let daemon = Daemon::start();
+    for client in BOTH {
+        let own = name(client, "ps");
+        let script = "sleep 1001 & sleep 1002 & wait";
+        daemon.run(client, &["run", "-d", "--name", &own, "busybox", "sh", "-c", script]).ok().done();
+        let rows = |args: &[&str]| -> Vec<Vec<String>> {
+            let run = daemon.run(client, &[&["top", &own], args].concat()).ok();
+            run.stdout.lines().map(|row| row.split_whitespace().map(str::to_owned).collect()).collect()
+        };
+        wait_until("all of it runs", Duration::from_secs(20), || rows(&["-C", "sleep"]).len() == 3);
+        for (args, wanted) in [
+            (&["-eo", "pid,comm"][..], "PID COMMAND"),
+            (&["-o", "pid", "-o", "comm"], "PID COMMAND"),
+            (&["-e"], "PID TTY TIME CMD"),
+            (&["ax"], "PID TTY STAT TIME COMMAND"),
+            (&["aux"], "USER PID %CPU %MEM VSZ RSS TTY STAT START TIME COMMAND"),
+            (&["-eLf"], "UID PID PPID LWP C NLWP STIME TTY TIME CMD"),
+            (&["-el"], "F S UID PID PPID C PRI NI ADDR SZ WCHAN TTY TIME CMD"),
+            (&["-F"], "UID PID PPID C SZ RSS PSR STIME TTY TIME CMD"),
+            (&["-ej"], "PID PGID SID TTY TIME CMD"),
+            (&["-o", "pid,tty,tname,start_time,start"], "PID TT TTY START STARTED"),
+        ] {
+            let shown = rows(args);
+            assert_eq!(shown[0].join(" "), wanted, "{args:?}");
+            assert_eq!(shown.len(), 4, "{args:?}: {shown:?}");
+        }
+        let column = |args: &[&str], at: usize| {
+            rows(args).into_iter().skip(1).map(|row| row[at..].join(" ")).collect::<Vec<_>>()
+        };
+        assert_eq!(column(&["-eo", "pid,comm"], 1), ["sh", "sleep", "sleep"]);
+        let sorted = column(&["-eo", "pid,args", "--sort=-pid"], 1);
+        assert_eq!(sorted, ["sleep 1002", "sleep 1001", &format!("sh -c {script}")]);
+        assert_eq!(column(&["-o", "pid,s,nlwp"], 1), ["S 1", "S 1", "S 1"]);
+        assert_eq!(
+            column(&["x"], 3),
+            [format!("0:00 sh -c {script}"), "0:00 sleep 1001".into(), "0:00 sleep 1002".into()]
+        );
+        assert_eq!(column(&["axf"], 4)[1], "\\_ sleep 1001");
+        for (args, told) in [
+            (&["-eo", "comm"][..], "Couldn't find PID field in ps output"),
+            (&["-o", "pid,bad"], "ps: error: unknown user-defined format specifier \"bad\""),
+        ] {
+            daemon.run(client, &[&["top", &own], args].concat()).exits(1).complains(told).done();
+        }
+        daemon.run(client, &["rm", "-f", &own]).ok().done();
+    }
+}
+
 #[test]
 fn exec_has_its_user_place_variables_and_statuses() {
     let daemon = Daemon::start();
