@@ -133,7 +133,8 @@ fn a_prune_takes_what_came_of_a_pull_that_was_given_up() {
     let registry = Registry::beside(&daemon, &RegistryOptions::default());
     let line = Line::to(&registry, &daemon);
     let name = line.name("given-up:1");
-    make_image(&daemon, &name, 4 * LAYER);
+    // More than what a broken connection may take along is missing of a layer, and more than that is there.
+    make_image(&daemon, &name, 16 * LAYER);
     daemon.minke(&["push", "-q", &name]).ok().done();
     let forget = || daemon.minke(&["rmi", "-f", &name, "lower", "busybox"]).done();
     forget();
