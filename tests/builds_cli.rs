@@ -409,6 +409,22 @@ fn the_linter_warns_with_lines_and_can_fail_a_build() {
         .says("   1 | >>> FROM busybox as Base")
         .done();
     build(&daemon, Client::Minke, &["--check", "-"], "FROM busybox\n").ok().says("no warnings found").done();
+    build(&daemon, Client::Minke, &["-"], "FROM busybox\nENV X=$PATH Y=$PAHT\n")
+        .ok()
+        .complains(" - UndefinedVar: Usage of undefined variable '$PAHT' (did you mean $PATH?) (line 2)")
+        .done();
+    let copies = "# check=experimental=all\nFROM busybox\nRUN true\nCOPY --link a.md b /\n";
+    write(
+        daemon.path(),
+        &[("ctx/a.md", "a"), ("ctx/b", "b"), ("ctx/Dockerfile", copies), ("ctx/.dockerignore", "*.md\n")],
+    );
+    let told = "Attempting to Copy file \"a.md\" that is excluded by .dockerignore";
+    build(&daemon, Client::Minke, &["--check", "ctx"], "").exits(1).says(told).done();
+    build(&daemon, Client::Minke, &["ctx"], "")
+        .exits(1)
+        .complains("CopyIgnoredFile: ")
+        .complains(told)
+        .done();
     build(&daemon, Client::Minke, &["-"], &format!("# check=error=true\n{file}"))
         .exits(1)
         .complains("lint violation found")

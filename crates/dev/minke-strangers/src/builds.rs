@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use minke_dockerfile::{Given, Ignore, Instruction, Scope, lint, parse};
+use minke_dockerfile::{Around, Given, Ignore, Instruction, Scope, lint, parse};
 
 /// A Dockerfile: parsed, linted, every instruction expanded, every span quoted.
 pub fn dockerfile(text: &[u8]) {
     let Ok(file) = parse("Dockerfile", text) else { return };
-    for warning in lint(&file) {
+    for warning in lint(&file, &Around::default()) {
         assert!(file.source.excerpt(warning.span).contains("Dockerfile:"));
     }
     let Ok(globals) = Scope::of_globals(&file, Arc::new(Given::default())) else { return };

@@ -55,6 +55,8 @@ pub struct Directives {
     pub escape: char,
     /// Rules that `# check=skip=…` switches off; `all` for every one.
     pub skipped_checks: Vec<String>,
+    /// `# check=experimental=…`: rules that are asked for by name.
+    pub experimental_checks: Vec<String>,
     /// `# check=error=true`: a warning fails the build.
     pub checks_are_errors: bool,
 }

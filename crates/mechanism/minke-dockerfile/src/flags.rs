@@ -67,17 +67,22 @@ impl Flags {
 
 /// ` (did you mean X?)` when something known is at most two letters away.
 pub(crate) fn meant(word: &str, known: &[&str]) -> String {
-    let mut best: Option<(usize, &str)> = None;
-    for candidate in known {
-        let far = distance(&word.to_lowercase(), &candidate.to_lowercase());
-        if far == 0 {
-            return String::new();
-        }
-        if far < best.map_or(3, |(near, _)| near) {
-            best = Some((far, candidate));
-        }
+    let lower = word.to_lowercase();
+    if known.iter().any(|candidate| candidate.to_lowercase() == lower) {
+        return String::new();
     }
-    best.map_or_else(String::new, |(_, name)| format!(" (did you mean {name}?)"))
+    let near = near(&lower, known.iter().copied(), str::to_lowercase);
+    near.map_or_else(String::new, |name| format!(" (did you mean {name}?)"))
+}
+
+/// The first of those that are nearest to a word, at most two letters away.
+pub(crate) fn near<'k>(
+    word: &str,
+    known: impl Iterator<Item = &'k str>,
+    form: impl Fn(&str) -> String,
+) -> Option<&'k str> {
+    let far = known.map(|candidate| (distance(word, &form(candidate)), candidate));
+    far.filter(|(far, _)| *far < 3).min_by_key(|(far, _)| *far).map(|(_, candidate)| candidate)
 }
 
 /// Levenshtein's.

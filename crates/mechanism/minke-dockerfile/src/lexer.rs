@@ -25,8 +25,13 @@ pub(crate) fn lines(text: &str) -> Result<(Directives, Vec<Line>), Error> {
     if text.len() > MAX_BYTES {
         return Err(Error::file(format!("the Dockerfile is larger than {MAX_BYTES} bytes")));
     }
-    let mut directives =
-        Directives { syntax: None, escape: '\\', skipped_checks: Vec::new(), checks_are_errors: false };
+    let mut directives = Directives {
+        syntax: None,
+        escape: '\\',
+        skipped_checks: Vec::new(),
+        experimental_checks: Vec::new(),
+        checks_are_errors: false,
+    };
     let mut seen = Seen::default();
     let mut found = Vec::new();
     let mut source = Numbered { lines: text.split_inclusive('\n'), number: 0 };
@@ -171,8 +176,9 @@ fn checks(value: &str, directives: &mut Directives) -> Result<(), Error> {
                     other => return Err(Error::syntax(format!("failed to parse check option {other:?}"))),
                 }
             }
-            // Rules that are experimental elsewhere are either here or not.
-            "experimental" => {}
+            "experimental" => {
+                directives.experimental_checks.extend(value.split(',').map(|rule| rule.trim().to_owned()));
+            }
             other => return Err(Error::syntax(format!("invalid check option {other:?}"))),
         }
     }

@@ -30,7 +30,7 @@ pub use ast::{
 };
 pub use error::{Error, ErrorKind};
 pub use ignore::Ignore;
-pub use lint::{Rule, Warning, lint};
+pub use lint::{Around, Brings, Rule, Warning, lint};
 pub use parse::{parse, parse_trigger};
 pub use pattern::{PatternError, matches};
 pub use scope::{Given, Platform, Scope};

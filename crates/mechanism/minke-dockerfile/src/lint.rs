@@ -1,8 +1,10 @@
 //! Warnings about what is legal and probably not meant, under BuildKit's rule names.
 
+mod ignored;
 mod variables;
 
 use crate::ast::{Command, Dockerfile, Instruction, Span, Stage, Step};
+use crate::ignore::Ignore;
 use crate::lexer::Line;
 
 /// One warning.
@@ -17,6 +19,7 @@ pub struct Warning {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Rule {
     ConsistentInstructionCasing,
+    CopyIgnoredFile,
     DuplicateStageName,
     ExposeInvalidFormat,
     ExposeProtoCasing,
@@ -80,8 +83,26 @@ pub(crate) fn remark(line: &Line, file: &mut Dockerfile) {
     file.words.push((line.word.clone(), line.span));
 }
 
+/// The variables that an image brings, by the name of the image.
+pub type Brings<'a> = dyn Fn(&str) -> Option<Vec<String>> + 'a;
+
+/// What is known besides the file itself.
+#[derive(Default)]
+pub struct Around<'a> {
+    /// What the context leaves out.
+    pub ignored: Option<&'a Ignore>,
+    /// The variables that a base image brings, by its name in `FROM`; `None` when nobody knows.
+    pub variables: Option<&'a Brings<'a>>,
+}
+
+impl std::fmt::Debug for Around<'_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Around").field("ignored", &self.ignored).finish_non_exhaustive()
+    }
+}
+
 /// All warnings about a file, in its order, without those that it switches off.
-pub fn lint(file: &Dockerfile) -> Vec<Warning> {
+pub fn lint(file: &Dockerfile, around: &Around<'_>) -> Vec<Warning> {
     let mut found = file.remarks.clone();
     let mut note = |rule, span, message: String| found.push(Warning { rule, message, span });
     casing(file, &mut note);
@@ -108,13 +129,19 @@ pub fn lint(file: &Dockerfile) -> Vec<Warning> {
     for step in &file.globals {
         step_rules(step, &mut true, &mut note);
     }
-    variables::rules(file, &mut note);
-    let skipped = &file.directives.skipped_checks;
-    let off =
-        |rule: Rule| skipped.iter().any(|name| name.eq_ignore_ascii_case("all") || *name == rule.to_string());
-    found.retain(|warning| !off(warning.rule));
+    variables::rules(file, around, &mut note);
+    let experimental = |rule: Rule| is_listed(&file.directives.experimental_checks, rule);
+    if let Some(ignored) = around.ignored.filter(|_| experimental(Rule::CopyIgnoredFile)) {
+        ignored::rule(file, ignored, &mut note);
+    }
+    found.retain(|warning| !is_listed(&file.directives.skipped_checks, warning.rule));
     found.sort_by_key(|warning| warning.span.first);
     found
+}
+
+/// By its name, or all at once.
+fn is_listed(names: &[String], rule: Rule) -> bool {
+    names.iter().any(|name| name.eq_ignore_ascii_case("all") || *name == rule.to_string())
 }
 
 type Note<'a> = &'a mut dyn FnMut(Rule, Span, String);

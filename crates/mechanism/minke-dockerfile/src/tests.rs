@@ -419,7 +419,7 @@ proptest::proptest! {
     #[test]
     fn no_text_breaks_the_parser(text in "[A-Z #=\\\\$a-z{}:<>\"'\\[\\],\n\t`-]{0,200}") {
         if let Ok(file) = parse("Dockerfile", text.as_bytes()) {
-            let _warnings = lint(&file);
+            let _warnings = lint(&file, &crate::Around::default());
         }
         let _expanded = Scope::of_environment(&[]).expand(&text);
         if let Ok(ignore) = Ignore::parse(text.as_bytes()) {

@@ -3,7 +3,11 @@ use crate::parse;
 
 fn found(text: &str) -> Vec<String> {
     let file = parse("Dockerfile", text.as_bytes()).expect("a Dockerfile");
-    lint(&file)
+    found_with(&file, &Around::default())
+}
+
+fn found_with(file: &Dockerfile, around: &Around<'_>) -> Vec<String> {
+    lint(file, around)
         .iter()
         .map(|warning| format!("{}:{} {}", warning.span.first, warning.rule, warning.message))
         .collect()
@@ -90,4 +94,42 @@ fn rules_can_be_switched_off() {
     assert!(found("# check=skip=JSONArgsRecommended\nFROM a\nCMD x\n").is_empty());
     assert!(found("# check=skip=all\nFROM a as b\nCMD x\n").is_empty());
     assert_eq!(found("# check=skip=JSONArgsRecommended\nFROM a as b\nCMD x\n").len(), 1);
+}
+
+#[test]
+fn what_the_context_leaves_out_cannot_be_copied() {
+    let ignored = Ignore::parse(b"*/tmp\nlogs\n!logs/kept\n*.md\n").expect("patterns");
+    let around = Around { ignored: Some(&ignored), ..Around::default() };
+    let text = "# check=experimental=CopyIgnoredFile\nFROM scratch\nCOPY ./a/tmp/f README.md src /\nCOPY --from=x a/tmp /b\n\
+                COPY . logs /\nADD https://a/tmp/x.md *.md /\nCOPY <<x.md /\ny\nx.md\n";
+    let file = parse("Dockerfile", text.as_bytes()).expect("a Dockerfile");
+    assert_eq!(
+        found_with(&file, &around),
+        [
+            "3:CopyIgnoredFile Attempting to Copy file \"./a/tmp/f\" that is excluded by .dockerignore",
+            "3:CopyIgnoredFile Attempting to Copy file \"README.md\" that is excluded by .dockerignore",
+            "6:CopyIgnoredFile Attempting to Add file \"*.md\" that is excluded by .dockerignore",
+        ]
+    );
+    let without = text.replace("experimental=CopyIgnoredFile", "error=true");
+    let file = parse("Dockerfile", without.as_bytes()).expect("a Dockerfile");
+    assert!(found_with(&file, &around).is_empty(), "it is asked for by name");
+}
+
+#[test]
+fn variables_of_known_base_images_are_known() {
+    let brings = |image: &str| (image == "known").then(|| vec!["GOPATH".to_owned()]);
+    let around = Around { variables: Some(&brings), ..Around::default() };
+    let found =
+        |text: &str| found_with(&parse("Dockerfile", text.as_bytes()).expect("a Dockerfile"), &around);
+    assert!(found("FROM known\nWORKDIR $GOPATH\nENV PATH=$PATH:/x\n").is_empty());
+    assert!(found("FROM other\nUSER $WHO\n").is_empty(), "nobody knows what it brings");
+    assert_eq!(
+        found("FROM known AS a\nFROM a\nARG WORLD\nUSER $GOPTH\nUSER $WORD\nLABEL a=$nothing\n"),
+        [
+            "4:UndefinedVar Usage of undefined variable '$GOPTH' (did you mean $GOPATH?)",
+            "5:UndefinedVar Usage of undefined variable '$WORD'",
+            "6:UndefinedVar Usage of undefined variable '$nothing'",
+        ]
+    );
 }

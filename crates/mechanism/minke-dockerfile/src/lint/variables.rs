@@ -1,17 +1,21 @@
-//! Variables that nobody set: in `FROM`, where only globals count, and in stages that stand on nothing.
+//! Variables that nobody set: in `FROM`, where only globals count, and in stages that stand on what is known.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Note, Rule};
-use crate::ast::{Copy, Dockerfile, Instruction, Stage, Step};
+use super::{Around, Note, Rule};
+use crate::ast::{Argument, Copy, Dockerfile, Instruction, Stage, Step};
+use crate::flags;
 use crate::scope::{Given, Platform, Scope};
 
-pub(super) fn rules(file: &Dockerfile, note: Note<'_>) {
+/// Names at one place, and whether each has a value: only such are what somebody may have meant.
+type Known = BTreeMap<String, bool>;
+
+pub(super) fn rules(file: &Dockerfile, around: &Around<'_>, note: Note<'_>) {
     froms(file, note);
-    let mut declared: Vec<Option<BTreeSet<String>>> = Vec::new();
+    let mut declared: Vec<Option<Known>> = Vec::new();
     for stage in &file.stages {
-        let known = stage_names(file, stage, &declared);
+        let known = stage_names(file, stage, &declared, around);
         declared.push(undefined(file.directives.escape, stage, known, note));
     }
 }
@@ -50,37 +54,49 @@ fn froms(file: &Dockerfile, note: Note<'_>) {
 fn stage_names(
     file: &Dockerfile,
     stage: &Stage,
-    before: &[Option<BTreeSet<String>>],
-) -> Option<BTreeSet<String>> {
+    before: &[Option<Known>],
+    around: &Around<'_>,
+) -> Option<Known> {
     if stage.from.image.eq_ignore_ascii_case("scratch") {
-        return Some(BTreeSet::from(["PATH".to_owned()]));
+        return Some(Known::from([("PATH".to_owned(), true)]));
     }
-    let base = file.stage(&stage.from.image).filter(|base| *base < before.len())?;
-    before[base].clone()
+    match file.stage(&stage.from.image).filter(|base| *base < before.len()) {
+        Some(base) => before[base].clone(),
+        None => {
+            let names = around.variables?(&stage.from.image)?;
+            Some(names.into_iter().chain(["PATH".to_owned()]).map(|name| (name, true)).collect())
+        }
+    }
 }
 
 /// Warns, and gives the names that a stage ends with.
-fn undefined(
-    escape: char,
-    stage: &Stage,
-    known: Option<BTreeSet<String>>,
-    note: Note<'_>,
-) -> Option<BTreeSet<String>> {
+fn undefined(escape: char, stage: &Stage, known: Option<Known>, note: Note<'_>) -> Option<Known> {
     let mut known = known?;
     for step in &stage.steps {
         for text in texts(step) {
-            for name in names(text, escape).into_iter().filter(|name| !known.contains(name)) {
-                let message = format!("Usage of undefined variable '${name}'");
+            for name in names(text, escape).into_iter().filter(|name| !known.contains_key(name)) {
+                let near = flags::near(&name, valued(&known), str::to_owned);
+                let near = near.map_or_else(String::new, |near| format!(" (did you mean ${near}?)"));
+                let message = format!("Usage of undefined variable '${name}'{near}");
                 note(Rule::UndefinedVar, step.span, message);
             }
         }
         match &step.instruction {
-            Instruction::Env(pairs) => known.extend(pairs.iter().map(|pair| pair.key.clone())),
-            Instruction::Arg(list) => known.extend(list.iter().map(|argument| argument.name.clone())),
+            Instruction::Env(pairs) => {
+                known.extend(pairs.iter().map(|pair| (pair.key.clone(), true)));
+            }
+            Instruction::Arg(list) => {
+                let set = |argument: &Argument| (argument.name.clone(), argument.default.is_some());
+                known.extend(list.iter().map(set));
+            }
             _ => {}
         }
     }
     Some(known)
+}
+
+fn valued(known: &Known) -> impl Iterator<Item = &str> {
+    known.iter().filter(|(_, valued)| **valued).map(|(name, _)| name.as_str())
 }
 
 /// The texts of an instruction that are expanded.

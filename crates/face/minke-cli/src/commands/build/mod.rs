@@ -21,7 +21,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use minke_base::size;
 use minke_client::Response;
-use minke_dockerfile::Ignore;
+use minke_dockerfile::{Around, Ignore, Rule, Warning};
 use serde_json::{Map, Value, json};
 
 use self::output::{Output, Sink};
@@ -61,7 +61,7 @@ fn run(session: &Session, given: &Given) -> Outcome {
     let outputs = output::parse(&given.list("output"))?;
     let mut source = source::find(&given.args[0], given.get("file"))?;
     if given.on("check") {
-        return check(&source.dockerfile);
+        return check(&source);
     }
     let own = session.client()?.get("/_ping").send()?.from_minke();
     let plan = Plan { outputs, style, own };
@@ -130,17 +130,10 @@ fn write_file(path: &str, bytes: &[u8]) -> Result<(), Failure> {
 }
 
 /// `--check`: what the linter finds, without an engine.
-fn check(dockerfile: &Dockerfile) -> Outcome {
-    let Dockerfile::Text { name, bytes } = dockerfile else {
+fn check(source: &Source) -> Outcome {
+    let Some((file, warnings)) = lint(source)? else {
         return Err("--check wants a Dockerfile that is here".into());
     };
-    let file = minke_dockerfile::parse(name, bytes).map_err(|error| {
-        let text = String::from_utf8_lossy(bytes);
-        let source = minke_dockerfile::Source { name: name.as_str().into(), text: text.as_ref().into() };
-        let excerpt = error.span.map(|span| source.excerpt(span)).unwrap_or_default();
-        Failure::new(1, format!("{excerpt}ERROR: {error}"))
-    })?;
-    let warnings = minke_dockerfile::lint(&file);
     if warnings.is_empty() {
         crate::printer::write_stdout(b"Check complete, no warnings found.\n")?;
         return Ok(0);
@@ -155,6 +148,48 @@ fn check(dockerfile: &Dockerfile) -> Outcome {
     text.push_str(&format!("Check complete, {count} warning{plural} been found!\n"));
     crate::printer::write_stdout(text.as_bytes())?;
     Ok(1)
+}
+
+/// A Dockerfile that is here, and what the linter says of it, the context's ignore list at hand.
+fn lint(source: &Source) -> Result<Option<(minke_dockerfile::Dockerfile, Vec<Warning>)>, Failure> {
+    let Dockerfile::Text { name, bytes } = &source.dockerfile else { return Ok(None) };
+    let file = minke_dockerfile::parse(name, bytes).map_err(|error| {
+        let text = String::from_utf8_lossy(bytes);
+        let source = minke_dockerfile::Source { name: name.as_str().into(), text: text.as_ref().into() };
+        let excerpt = error.span.map(|span| source.excerpt(span)).unwrap_or_default();
+        Failure::new(1, format!("{excerpt}ERROR: {error}"))
+    })?;
+    let ignored = match &source.files {
+        Files::Directory { ignore, .. } => Some(ignore),
+        _ => None,
+    };
+    let warnings = minke_dockerfile::lint(&file, &Around { ignored, ..Around::default() });
+    Ok(Some((file, warnings)))
+}
+
+/// What the engine cannot warn of: it never sees what the context left out.
+fn left_out(source: &Source) -> Result<Vec<Value>, Failure> {
+    // What is wrong with the file the engine says better.
+    let Ok(Some((file, mut warnings))) = lint(source) else { return Ok(Vec::new()) };
+    warnings.retain(|warning| warning.rule == Rule::CopyIgnoredFile);
+    match warnings.first() {
+        Some(first) if file.directives.checks_are_errors => Err(Failure::new(
+            1,
+            format!(
+                "{}{}: {}\nlint violation found for rules: the file says check=error=true",
+                file.source.excerpt(first.span),
+                first.rule,
+                first.message
+            ),
+        )),
+        _ => Ok(warnings
+            .iter()
+            .map(|warning| {
+                let rule = warning.rule.to_string();
+                json!({"warning": {"rule": rule, "message": warning.message, "line": warning.span.first}})
+            })
+            .collect()),
+    }
 }
 
 /// `--secret id=NAME[,src=PATH|,env=VARIABLE]`
@@ -243,6 +278,7 @@ fn named_contexts(given: &Given) -> Result<(Directories, Map<String, Value>), Fa
 /// The build by minke's own engine.
 fn build(session: &Session, given: &Given, plan: &Plan, source: &mut Source) -> Result<Built, Failure> {
     let problem = Problem::default();
+    let left_out = left_out(source)?;
     let (directories, images) = named_contexts(given)?;
     let mut names: Vec<String> = Vec::new();
     let mut bodies: Vec<Box<dyn Read + Send>> = Vec::new();
@@ -296,6 +332,9 @@ fn build(session: &Session, given: &Given, plan: &Plan, source: &mut Source) -> 
     let answered = call.header("Content-Type", "application/vnd.minke.build").send_body(body);
     let told = answered.map_err(Failure::from).and_then(|response| {
         let sent = size::human(sent.load(Ordering::Relaxed));
+        for warning in &left_out {
+            live.show().told(warning)?;
+        }
         live.show().note("[internal] load build context", &format!("transferring context: {sent} done"))?;
         follow(response, &live, sinks)
     });

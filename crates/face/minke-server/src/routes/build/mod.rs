@@ -21,7 +21,7 @@ use minke_api::build::BuildTold;
 use minke_api::compat::requests;
 use minke_api::progress::ProgressMessage;
 use minke_base::Reference;
-use minke_dockerfile::{Dockerfile, Scope};
+use minke_dockerfile::{Around, Dockerfile, Given, Scope, Warning};
 use minke_engine::Engine;
 use minke_engine::builds::{BuildEvent, BuildOutcome, BuildRequest, Export, PruneRequest};
 use serde_json::json;
@@ -205,6 +205,19 @@ fn parse(request: &BuildRequest) -> Result<Dockerfile, Refused> {
     Ok(file)
 }
 
+/// What is odd about a Dockerfile, as far as it can be told: base images that are here bring variables.
+fn lint(engine: &Engine, request: &BuildRequest, file: &Dockerfile) -> Vec<Warning> {
+    let arguments = request.args.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
+    let given = Given { arguments: arguments.collect(), ..Given::default() };
+    let scope = Scope::of_globals(file, Arc::new(given)).ok();
+    let variables = |image: &str| {
+        let image = engine.images.resolve(&scope.as_ref()?.expand(image).ok()?).ok()?;
+        let name = |text: &String| text.split('=').next().unwrap_or_default().to_owned();
+        Some(image.defaults.env.iter().map(name).collect())
+    };
+    minke_dockerfile::lint(file, &Around { ignored: None, variables: Some(&variables) })
+}
+
 pub(super) async fn build_own(shared: &Shared, call: Call) -> Outcome {
     let mut request = parameters::request(&call.query)?;
     let (bases, pulls) = ports::Bases::of(&shared.engine, &call)?;
@@ -212,7 +225,7 @@ pub(super) async fn build_own(shared: &Shared, call: Call) -> Outcome {
     incoming::own_files(&shared.engine, call, &mut request).await?;
     let file = parse(&request)
         .map_err(|refused| Failure::invalid(format!("{}{}", refused.excerpt, refused.message)))?;
-    let warnings = minke_dockerfile::lint(&file);
+    let warnings = lint(&shared.engine, &request, &file);
     if file.directives.checks_are_errors && !warnings.is_empty() {
         let lines: Vec<String> = warnings
             .iter()
