@@ -34,18 +34,19 @@ pub(crate) fn tls_config(
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| failed(error.to_string()))?;
-    let verifier: Arc<dyn ServerCertVerifier> = if unverified {
-        Arc::new(Anybody(provider))
+    let trust = if unverified {
+        Trust::Anybody
     } else {
         let mut roots = host_authorities();
         for authority in &own.authorities {
             roots.add(authority.clone()).map_err(|error| failed(error.to_string()))?;
         }
-        let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+        let authorities = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
             .build()
             .map_err(|error| failed(error.to_string()))?;
-        Arc::new(Known { inner, named: own.authorities })
+        Trust::Known { authorities, named: own.authorities }
     };
+    let verifier = Arc::new(Verifier { provider, trust });
     let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
     match own.identity {
         None => Ok(builder.with_no_client_auth()),
@@ -128,15 +129,23 @@ fn read_identity(file: &Path) -> Result<Identity, String> {
     Ok((chain, key))
 }
 
-/// Who the authorities vouch for, and who shows the very certificate that somebody put down for this registry: `openssl req -x509`
-/// makes one that is its own authority, which webpki takes for nothing else.
+/// Whose certificates are taken.
 #[derive(Debug)]
-struct Known {
-    inner: Arc<WebPkiServerVerifier>,
-    named: Vec<CertificateDer<'static>>,
+enum Trust {
+    /// Who the authorities vouch for, and who shows the very certificate that somebody put down for this registry: `openssl req -x509`
+    /// makes one that is its own authority, which webpki takes for nothing else.
+    Known { authorities: Arc<WebPkiServerVerifier>, named: Vec<CertificateDer<'static>> },
+    /// Insecure registries: whoever has the key of the certificate it shows.
+    Anybody,
 }
 
-impl ServerCertVerifier for Known {
+#[derive(Debug)]
+struct Verifier {
+    provider: Arc<CryptoProvider>,
+    trust: Trust,
+}
+
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -145,11 +154,14 @@ impl ServerCertVerifier for Known {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let verdict = self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp, now);
+        let Trust::Known { authorities, named } = &self.trust else {
+            return Ok(ServerCertVerified::assertion());
+        };
+        let verdict = authorities.verify_server_cert(end_entity, intermediates, server_name, ocsp, now);
         match verdict {
             // It says so only after it has found the certificate valid at this time.
             Err(rustls::Error::InvalidCertificate(rustls::CertificateError::Other(_)))
-                if self.named.iter().any(|named| named == end_entity) =>
+                if named.iter().any(|own| own == end_entity) =>
             {
                 rustls::client::verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
                 Ok(ServerCertVerified::assertion())
@@ -164,7 +176,7 @@ impl ServerCertVerifier for Known {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls12_signature(message, cert, dss)
+        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(
@@ -173,49 +185,10 @@ impl ServerCertVerifier for Known {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls13_signature(message, cert, dss)
+        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
-    }
-}
-
-/// Insecure registries: whoever has the key of the certificate it shows.
-#[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
