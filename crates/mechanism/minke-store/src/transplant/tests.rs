@@ -112,3 +112,16 @@ fn a_tree_is_put_right_before_it_becomes_a_layer() {
     remove_stubs(dir.path(), &stubs, &|_path| true).unwrap();
     assert!(!dir.path().join("cache").exists() && dir.path().join("src/deep/b.c").exists());
 }
+
+#[test]
+fn a_layer_is_the_same_whenever_it_was_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, two) = (dir.path().join("one"), dir.path().join("two"));
+    source(&one);
+    source(&two);
+    let time = fs::FileTimes::new().set_modified(std::time::UNIX_EPOCH);
+    fs::File::options().write(true).open(two.join("src/a.c")).unwrap().set_times(time).unwrap();
+    assert_eq!(tree_digest(&one).unwrap(), tree_digest(&two).unwrap());
+    fs::set_permissions(two.join("src/a.c"), fs::Permissions::from_mode(0o600)).unwrap();
+    assert_ne!(tree_digest(&one).unwrap(), tree_digest(&two).unwrap());
+}
