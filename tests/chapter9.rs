@@ -34,7 +34,7 @@ fn hub(daemons: &[&Daemon], private: &[&str]) -> FakeRegistry {
     hub
 }
 
-/// S9-1 (9C-03 to 9C-05, 9C-08 to 9C-10; 9B-02 to 9B-04, 9B-06 to 9B-08): published, found, pulled by somebody else; another's name is
+/// S9-1 (9C-01 to 9C-05, 9C-08 to 9C-10; 9B-02 to 9B-04, 9B-06 to 9B-08): published, found, pulled by somebody else; another's name is
 /// refused.
 #[test]
 fn s9_01_publish_hello_world_to_a_hub() {
@@ -46,9 +46,16 @@ fn s9_01_publish_hello_world_to_a_hub() {
         }
         let hub = hub(&[&here, &there], &[]);
         let name = format!("{}/alice/hello-dockerfile", hub.domain());
-        here.minke(&["create", "--name", "maker", "busybox"]).ok().done();
-        here.minke(&["commit", "-c", "CMD echo Hello World", "maker", &name]).ok().done();
-        here.minke(&["rm", "maker"]).ok().done();
+        let context = here.path().join("hello");
+        std::fs::create_dir(&context).expect("a directory");
+        std::fs::write(context.join("HelloWorld.df"), "FROM busybox:latest\nCMD echo Hello World\n")
+            .expect("write");
+        let mut build = here.command(client, &["build", "-t", &name, "-f", "HelloWorld.df", "."]);
+        build.env("DOCKER_BUILDKIT", "0").current_dir(&context);
+        Run::new(build, b"").ok().done();
+        let command = here.inspect(&format!("{name}:latest"), "{{json .Config.Cmd}}");
+        assert_eq!(command, r#"["/bin/sh","-c","echo Hello World"]"#);
+        here.run(client, &["run", "--rm", &name]).ok().says("Hello World").done();
         here.run(client, &["push", &name]).exits(1).complains("denied").done();
         login(&here, client, "alice", "wrong", &hub.domain()).exits(1).complains("incorrect").done();
         login(&here, client, "alice", "secret", &hub.domain()).ok().says("Login Succeeded").done();
@@ -224,6 +231,48 @@ fn s9_05_copy_to_a_private_registry_and_consume() {
         let again = second.named(&from);
         daemon.run(client, &["pull", &again]).ok().done();
         assert_eq!(daemon.inspect(&again, "{{.Id}}"), id);
+    }
+}
+
+/// S9-5 again, with Debian's registry as a container that restarts (9C-15, 9C-19, 9C-20, 9C-25): what it keeps is on the host, and stays there.
+#[test]
+fn s9_05_a_registry_in_a_container() {
+    for client in BOTH {
+        let daemon = with(&["busybox", "debian"]);
+        if daemon.is_peer() {
+            return;
+        }
+        let context = daemon.path().join("registry");
+        std::fs::create_dir(&context).expect("a directory");
+        std::fs::copy("/usr/bin/docker-registry", context.join("registry"))
+            .expect("Debian's docker-registry");
+        let settings = "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: /tmp/registry-dev\nhttp:\n  addr: :5000\n";
+        std::fs::write(context.join("config.yml"), settings).expect("write");
+        let dockerfile = "FROM debian\nCOPY registry config.yml /\nEXPOSE 5000\nCMD [\"/registry\", \"serve\", \"/config.yml\"]\n";
+        std::fs::write(context.join("Dockerfile"), dockerfile).expect("write");
+        let mut build = daemon.command(client, &["build", "-t", "registry:2", "."]);
+        build.env("DOCKER_BUILDKIT", "0").current_dir(&context);
+        Run::new(build, b"").ok().done();
+        let data = daemon.path().join("data-of-it");
+        let bind = format!("{}:/tmp/registry-dev", data.display());
+        let start =
+            ["run", "-d", "-p", "5000:5000", "-v", &bind, "--restart=always", "--name", "local-registry"];
+        let own = "localhost:5000/dockerinaction/ch9_registry_bound";
+        daemon.run(client, &["tag", "busybox", own]).ok().done();
+        for again in [false, true] {
+            daemon.run(client, &[&start[..], &["registry:2"]].concat()).ok().done();
+            if again {
+                daemon.run(client, &["rmi", own]).ok().done();
+            }
+            let verb = if again { "pull" } else { "push" };
+            minke_testkit::wait_until("the registry answers", std::time::Duration::from_secs(30), || {
+                daemon.run(client, &[verb, own]).code == 0
+            });
+            daemon.run(client, &["rm", "-vf", "local-registry"]).ok().done();
+            assert_eq!(daemon.run(client, &["ps", "-aq"]).ok().text(), "", "it does not come back");
+            assert!(data.join("docker/registry/v2/repositories/dockerinaction").is_dir());
+        }
+        daemon.run(client, &["run", "--rm", own, "true"]).ok().done();
     }
 }
 
