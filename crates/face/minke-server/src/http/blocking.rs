@@ -11,8 +11,12 @@ use tokio::sync::mpsc;
 
 use super::upload::Upload;
 
-const PIECE: usize = 64 << 10;
+/// How many pieces of a request wait at most for who reads them.
 const DEPTH: usize = 16;
+
+/// How much of an answer is handed on at once: a piece costs two threads a wake-up.
+const PIECE: usize = 256 << 10;
+const PIECES: usize = 4;
 
 /// A request's body as [`Read`].
 #[derive(Debug)]
@@ -67,7 +71,7 @@ pub(crate) struct BodyWriter {
 
 impl BodyWriter {
     pub(crate) fn new() -> (Self, mpsc::Receiver<Bytes>) {
-        let (pieces, receive) = mpsc::channel(DEPTH);
+        let (pieces, receive) = mpsc::channel(PIECES);
         (Self { pieces, current: BytesMut::new() }, receive)
     }
 
@@ -83,6 +87,9 @@ impl BodyWriter {
 
 impl Write for BodyWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.current.is_empty() {
+            self.current.reserve(PIECE.max(bytes.len()));
+        }
         self.current.extend_from_slice(bytes);
         if self.current.len() >= PIECE {
             self.send()?;

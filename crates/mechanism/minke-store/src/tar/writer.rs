@@ -8,11 +8,16 @@ use super::{BLOCK, Entry, Kind, pax};
 #[derive(Debug)]
 pub struct Writer<W> {
     output: W,
+    /// What a file's content passes through; there once a file had some.
+    buffer: Vec<u8>,
 }
+
+/// Enough that a call into the kernel, and waking who takes the pieces, costs little beside the bytes.
+const BUFFER: usize = 256 << 10;
 
 impl<W: Write> Writer<W> {
     pub const fn new(output: W) -> Self {
-        Self { output }
+        Self { output, buffer: Vec::new() }
     }
 
     /// Appends an entry; `data` must give `entry.size` bytes, which only a file has.
@@ -32,14 +37,33 @@ impl<W: Write> Writer<W> {
         if entry.kind != Kind::File {
             return Ok(());
         }
-        let copied = io::copy(&mut data.take(entry.size), &mut self.output)?;
-        if copied != entry.size {
-            return Err(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                format!("{} became shorter while it was read", entry.name()),
-            ));
-        }
+        self.copy(data, entry)?;
         self.pad(entry.size)
+    }
+
+    fn copy(&mut self, data: &mut dyn Read, entry: &Entry) -> io::Result<()> {
+        let mut left = entry.size;
+        if left > 0 {
+            self.buffer.resize(BUFFER, 0);
+        }
+        while left > 0 {
+            let most = usize::try_from(left).unwrap_or(BUFFER).min(BUFFER);
+            match data.read(&mut self.buffer[..most]) {
+                Ok(0) => {
+                    return Err(io::Error::new(
+                        io::ErrorKind::UnexpectedEof,
+                        format!("{} became shorter while it was read", entry.name()),
+                    ));
+                }
+                Ok(count) => {
+                    self.output.write_all(&self.buffer[..count])?;
+                    left -= count as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Writes the end mark and hands the stream back.
