@@ -37,8 +37,6 @@ use crate::settings::Settings;
 
 /// A timeout that never comes.
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
-/// How long threads may go on, at the end, with what nobody waits for: removing the files of containers, say.
-const LAST_WORK: Duration = Duration::from_secs(10);
 const DOCKER_SOCKET: &str = "/var/run/docker.sock";
 
 /// Runs the daemon until it is told to end.
@@ -130,7 +128,7 @@ fn run(plan: Plan, flags: &Given, given: Given, log: &Option<Level>) -> Result<(
         .thread_keep_alive(Duration::from_secs(10))
         .build()
         .map_err(|error| format!("start the runtime: {error}"))?;
-    let ended = runtime.block_on(async {
+    runtime.block_on(async {
         // Before anything is opened: who is told to end while it starts ends properly.
         let signals = Signals::listen()?;
         let engine = Engine::open(plan.engine.clone()).await.map_err(|error| error.to_string())?;
@@ -159,11 +157,7 @@ fn run(plan: Plan, flags: &Given, given: Given, log: &Option<Level>) -> Result<(
         engine.shutdown().await;
         tracing::info!("ended; containers {}", if lives_on { "run on" } else { "ended too" });
         Ok(())
-    });
-    // What keeps a thread busy beyond that (the removal of a large layer, a disk that does not answer) is found by the next daemon as
-    // after a crash.
-    runtime.shutdown_timeout(LAST_WORK);
-    ended
+    })
 }
 
 /// Lets requests that are under way end.
